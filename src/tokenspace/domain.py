@@ -606,7 +606,8 @@ class Ranked:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What a proposer may look at: its feedback with the episodes it is about, the context that stands, and the
-    attempts of this scope that were rejected."""
+    attempts of this scope that were rejected.
+    """
 
     scope: Scope
     context: Context

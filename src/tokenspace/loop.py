@@ -15,12 +15,25 @@ from datetime import datetime
 from tokenspace.budget import Budget
 from tokenspace.context import apply, case_from, compile_context, edit_key, new_texts, recallable, splice, stamp
 from tokenspace.domain import (
-    Attempt, Context, Edit, Episode, Evidence, Feedback, Prompt, Proposal, Request, Scope, Session, Verdict, digest,
+    Attempt,
+    Context,
+    Episode,
+    Evidence,
+    Feedback,
+    Profile,
+    Prompt,
+    Proposal,
+    Request,
+    Scope,
+    Session,
+    Verdict,
+    digest,
 )  # fmt: skip
 from tokenspace.errors import BudgetExceeded, EditError, StaleHead
-from tokenspace.protocols import Agent, Gate, Profile, Proposer, Recall, Store
+from tokenspace.protocols import Agent, Gate, Proposer, Recall, Store
 
 REBASES = 5
+REJECTED_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,10 +147,10 @@ async def judge(run: Runtime, gate: Gate, attempt: Attempt, *, budget: Budget, b
 
 
 async def sleep(
-    run: Runtime, scope: Scope, proposers: Sequence[Proposer], gate: Gate, *, budget: Budget,
-    on_attempt: Callable[[Attempt], None] = lambda _: None,
+    run: Runtime, scope: Scope, proposers: Sequence[Proposer], gate: Gate, *, budget: Budget, again: Budget,
+    on_attempt: Callable[[Attempt], None] = lambda _: None, branch: str = "",
 ) -> SleepReport:  # fmt: skip
-    """Learn from what was not learned yet, judge again what was deferred, then propose over all evidence."""
+    """Learn from what was not learned yet, judge again what was deferred (out of `again`), then look at everything."""
     done: list[Attempt] = []
 
     def keep(attempt: Attempt | None) -> None:
@@ -147,16 +160,19 @@ async def sleep(
 
     try:
         for proposer in proposers:
-            if proposer.reach == "one":
-                for item in _unseen(run.store, scope, proposer):
-                    keep(await learn(run, proposer, gate, feedback=[item], budget=budget))
+            for item in _unseen(run.store, scope, proposer):
+                keep(await learn(run, proposer, gate, feedback=[item], budget=budget, branch=branch))
         for held in run.store.attempts(scope, decision="defer"):
-            keep(await judge(run, gate, held, budget=budget))
+            judged = await judge(run, gate, held, budget=again, branch=branch)
+            keep(judged if judged.verdict.decision != "defer" else None)
         for proposer in proposers:
-            everything = run.store.feedback(scope)
-            if proposer.reach == "all" and everything:
-                while attempt := await learn(run, proposer, gate, feedback=everything, budget=budget):
-                    keep(attempt)
+            everything = run.store.feedback(scope) if proposer.reach == "all" else []
+            while everything and (
+                attempt := await learn(run, proposer, gate, feedback=everything, budget=budget, branch=branch)
+            ):
+                keep(attempt)
+                if attempt.verdict.decision == "defer":
+                    break  # the same proposal would come again
     except BudgetExceeded as error:
         return SleepReport(attempts=tuple(done), stopped=f"{error}")
     return SleepReport(attempts=tuple(done))
@@ -164,10 +180,12 @@ async def sleep(
 
 def _evidence(store: Store, scope: Scope, context: Context, feedback: Sequence[Feedback]) -> Evidence:
     episodes = {item.episode: store.episode(scope, item.episode) for item in feedback}
-    rejected = tuple(store.attempts(scope, decision="reject"))
+    rejected = tuple(store.attempts(scope, decision="reject", limit=REJECTED_SHOWN))
     return Evidence(scope=scope, context=context, feedback=tuple(feedback), episodes=episodes, rejected=rejected)
 
 
 def _unseen(store: Store, scope: Scope, proposer: Proposer) -> Iterable[Feedback]:
+    if proposer.reach == "all":
+        return []
     seen = {id for attempt in store.attempts(scope) if attempt.proposer == proposer.name for id in attempt.evidence}
     return [item for item in store.feedback(scope) if item.id not in seen]

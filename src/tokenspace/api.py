@@ -1,0 +1,321 @@
+"""The Python API: one agent in one scope, with git's verbs for what it has learned.
+
+    desk = tokenspace.open("support-desk", model="local")
+    episode = desk.act("Where is my parcel?", choices=["Kestrel", "Basalt"])
+    desk.observe(episode, correction="Kestrel")
+    desk.learn()
+
+Methods block. Inside a running event loop use `tokenspace.loop` with `desk.parts`, which is what they call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from tokenspace import loop
+from tokenspace.budget import Budget
+from tokenspace.config import Parts, build, load
+from tokenspace.context import diff_text, from_markdown, revert_ops, to_markdown
+from tokenspace.domain import (
+    Attempt,
+    Blame,
+    Context,
+    Edit,
+    Episode,
+    Feedback,
+    Heads,
+    Message,
+    Origin,
+    Request,
+    Revision,
+    Scope,
+    Signal,
+    Verdict,
+)  # fmt: skip
+from tokenspace.errors import NotFound, UsageError
+from tokenspace.loop import SleepReport
+from tokenspace.protocols import Agent, Model, Store
+
+T = TypeVar("T")
+
+
+class Bridge:
+    """Runs coroutines of one agent on one event loop, so that connections survive from call to call."""
+
+    def __init__(self) -> None:
+        self._runner: asyncio.Runner | None = None
+        self._lock = threading.Lock()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """The coroutine's result. Raises `UsageError` inside a running event loop."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            with self._lock:
+                self._runner = self._runner or asyncio.Runner()
+                return self._runner.run(work)
+        work.close()
+        raise UsageError(
+            "this call blocks, and an event loop is running", hint="await tokenspace.loop's functions with .parts"
+        )
+
+    def close(self) -> None:
+        """End the loop."""
+        if self._runner is not None:
+            self._runner.close()
+
+
+class LearningAgent:
+    """An agent in a scope: acts, takes feedback, learns, and shows its history. Made by `tokenspace.open`."""
+
+    def __init__(
+        self, parts: Parts, scope: Scope, *, principal: str, branch: str = "", bridge: Bridge | None = None
+    ) -> None:
+        self.parts = parts
+        self.scope = scope
+        self.principal = principal
+        self.branch = branch
+        self._bridge = bridge or Bridge()
+
+    # ── whose context ───────────────────────────────────────────────────────────────────────
+    def at(self, tenant: str = "", user: str = "") -> LearningAgent:
+        """The same agent for one tenant, or for one user of a tenant; reads what that scope inherits."""
+        scope = Scope(agent=self.scope.agent, tenant=tenant, user=user)
+        return LearningAgent(self.parts, scope, principal=user or self.principal, bridge=self._bridge)
+
+    def on(self, branch: str) -> LearningAgent:
+        """The same scope on a branch of it."""
+        return LearningAgent(self.parts, self.scope, principal=self.principal, branch=branch, bridge=self._bridge)
+
+    @property
+    def store(self) -> Store:
+        """The store underneath."""
+        return self.parts.runtime.store
+
+    # ── the loop ────────────────────────────────────────────────────────────────────────────
+    def act(
+        self,
+        request: str | Request,
+        *,
+        choices: Sequence[str] | None = None,
+        session: str | None = None,
+        budget: Budget | None = None,
+    ) -> Episode:
+        """Answer a request with the learned context, and record the episode. `choices` constrains the answer."""
+        if isinstance(request, str):
+            if not request.strip():
+                raise UsageError("the request is empty", hint="say what the agent shall do")
+            request = Request(
+                messages=(Message(role="user", text=request),), choices=tuple(choices) if choices else None
+            )
+        elif choices is not None:
+            request = replace(request, choices=tuple(choices))
+        run = self.parts.runtime
+        work = loop.act(run, self.scope, request, budget=budget or Budget(), session=session, branch=self.branch)
+        return self._bridge.run(work)
+
+    def observe(
+        self,
+        episode: Episode | str,
+        *,
+        correction: str | None = None,
+        label: bool | None = None,
+        score: float | None = None,
+        text: str | None = None,
+        trigger: str | None = None,
+        comment: str = "",
+        by: str | None = None,
+    ) -> Feedback:
+        """Say about an episode, now or weeks later, exactly one of: what would have been right, whether it was right,
+        how good it was (0 to 1), or something in words (`trigger`: about which kind of request).
+
+        `by` is the authenticated principal (default: who opened this agent). Raises `UsageError` for none or several.
+        """
+        said = {Signal.CORRECTION: correction, Signal.LABEL: label, Signal.SCORE: score, Signal.TEXT: text}
+        given = {signal: value for signal, value in said.items() if value is not None}
+        if len(given) != 1:
+            raise UsageError("feedback is one of correction, label, score or text", hint="give exactly one of them")
+        ((signal, value),) = given.items()
+        feedback = Feedback(
+            scope=self.scope,
+            episode=episode if isinstance(episode, str) else episode.id,
+            principal=by or self.principal,
+            signal=signal,
+            value=value,
+            comment=comment,
+            trigger=trigger,
+            source=Origin.USER if self.scope.user else Origin.OPERATOR,
+            at=self.parts.runtime.clock(),
+        )
+        loop.observe(self.parts.runtime, feedback)
+        return feedback
+
+    def learn(
+        self, *, budget: Budget | None = None, on_attempt: Callable[[Attempt], None] = lambda _: None
+    ) -> SleepReport:
+        """Learn from the feedback that was not learned from yet, and look again, for free, at what was held back."""
+        one = [proposer for proposer in self.parts.proposers if proposer.reach == "one"]
+        return self._sleep(one, budget, on_attempt, again=Budget(calls=0))
+
+    def sleep(
+        self, *, budget: Budget | None = None, on_attempt: Callable[[Attempt], None] = lambda _: None
+    ) -> SleepReport:
+        """Learn over all evidence: judge again by replay what was held back, retire what was contradicted."""
+        return self._sleep(self.parts.proposers, budget, on_attempt, again=None)
+
+    def _sleep(
+        self,
+        proposers: Sequence[Any],
+        budget: Budget | None,
+        on_attempt: Callable[[Attempt], None],
+        *,
+        again: Budget | None,
+    ) -> SleepReport:
+        budget = budget or Budget()
+        work = loop.sleep(
+            self.parts.runtime, self.scope, proposers, self.parts.gate,
+            budget=budget, again=again or budget, on_attempt=on_attempt, branch=self.branch,
+        )  # fmt: skip
+        return self._bridge.run(work)
+
+    # ── what was learned ────────────────────────────────────────────────────────────────────
+    @property
+    def heads(self) -> Heads:
+        """What is served now."""
+        return self.store.heads(self.scope, branch=self.branch)
+
+    def context(self, revision: str | None = None) -> Context:
+        """The learned context as served now, or as of a past revision of this scope's own layer."""
+        heads = self.heads
+        if revision is not None:
+            layer = ("base", "tenant", "user")[len(self.scope.layers) - 1]
+            heads = replace(heads, **{layer: self._resolve(revision).id})
+        return self.store.context(self.scope, heads)
+
+    def text(self, *, blame: bool = False) -> dict[str, str]:
+        """The context as Markdown documents by file name, with where each line came from if `blame`."""
+        return to_markdown(self.context(), blame=self.blame() if blame else None)
+
+    def log(self, *, limit: int | None = None) -> list[Revision]:
+        """Revisions of this scope's own layer, newest first."""
+        return self.store.log(self.scope, branch=self.branch, limit=limit)
+
+    def show(self, revision: str) -> Revision:
+        """One revision; a unique beginning or end of its id is enough."""
+        return self._resolve(revision)
+
+    def diff(self, older: str | None = None, newer: str | None = None) -> str:
+        """What changed between two revisions, as text; by default what the newest revision changed."""
+        new = self._resolve(newer) if newer else None
+        if older is None:
+            head = new or next(iter(self.log(limit=1)), None)
+            if head is None:
+                return ""
+            return diff_text(self._before(head), self.context(head.id))
+        return diff_text(self.context(older), self.context(new.id if new else None))
+
+    def blame(self) -> Mapping[str, Blame]:
+        """Where each visible entry comes from, by entry id."""
+        return self.store.blame(self.scope, self.heads)
+
+    def revert(self, revision: str, *, reason: str = "") -> Revision:
+        """Take back what one revision changed, as a new revision; `EditConflict` if it was changed again since."""
+        bad = self._resolve(revision)
+        before, after, now = self._before(bad), self.context(bad.id), self.context()
+        layers = [one.layers[-1] for one in (before, after, now)]
+        above = {id: entry for layer in now.layers[:-1] for id, entry in layer.own.items()}
+        ops = revert_ops(*layers, above)
+        return self.commit(Edit(ops=ops, rationale=reason or f"revert {bad.id}", read=(bad.id,)))
+
+    def edit(self, docs: Mapping[str, str], *, reason: str = "edited by hand") -> Revision | None:
+        """Commit what a person changed in the Markdown of `text()`; None if nothing changed."""
+        edit = from_markdown(docs, self.context())
+        return self.commit(replace(edit, rationale=reason)) if edit.ops else None
+
+    def commit(self, edit: Edit) -> Revision:
+        """Commit a person's own edit on their authority: recorded as such, and undone like any other."""
+        verdict = Verdict(decision="accept", basis="human", reason=f"by {self.principal}")
+        run, context = self.parts.runtime, self.context()
+        vectors = run.recall.index(loop.new_texts(context, edit))
+        return run.store.commit(
+            self.scope, edit, verdict,
+            expect=context.heads.of(self.scope), author=self.principal, branch=self.branch, vectors=vectors,
+        )  # fmt: skip
+
+    # ── waiting for a person ────────────────────────────────────────────────────────────────
+    def waiting(self) -> list[Attempt]:
+        """Deferred attempts, oldest first: drafts that wait for evidence or for a person."""
+        return self.store.attempts(self.scope, decision="defer")
+
+    def approve(self, attempt: str) -> Revision:
+        """Commit a deferred attempt on a person's authority."""
+        found = self._attempt(attempt)
+        assert found.edit is not None
+        run, context = self.parts.runtime, self.context()
+        verdict = replace(found.verdict, decision="accept", basis="human", reason=f"approved by {self.principal}")
+        vectors = run.recall.index(loop.new_texts(context, found.edit))
+        return run.store.commit(
+            self.scope, found.edit, verdict, expect=context.heads.of(self.scope), author=found.proposer,
+            branch=self.branch, vectors=vectors, attempt=replace(found, verdict=verdict),
+        )  # fmt: skip
+
+    def decline(self, attempt: str, *, reason: str = "") -> Attempt:
+        """Reject a deferred attempt on a person's authority; proposers are shown it."""
+        found = self._attempt(attempt)
+        words = f"declined by {self.principal}{': ' + reason if reason else ''}"
+        declined = replace(found, verdict=replace(found.verdict, decision="reject", basis="human", reason=words))
+        self.store.save_attempt(declined)
+        return declined
+
+    def close(self) -> None:
+        """Release the store and the event loop."""
+        self._bridge.close()
+        self.store.close()
+
+    # ── finding ─────────────────────────────────────────────────────────────────────────────
+    def _attempt(self, id: str) -> Attempt:
+        return _unique(id, self.waiting(), lambda one: one.id, "deferred attempt")
+
+    def _resolve(self, id: str) -> Revision:
+        return _unique(id, self.log(), lambda one: one.id, "revision")
+
+    def _before(self, revision: Revision) -> Context:
+        layer = ("base", "tenant", "user")[len(self.scope.layers) - 1]
+        return self.store.context(self.scope, replace(self.heads, **{layer: revision.parent}))
+
+
+def _unique(part: str, things: Sequence[T], id_of: Callable[[T], str], what: str) -> T:
+    """The thing whose id is, begins with or ends with `part`; `NotFound` for none, `UsageError` for several."""
+    found = [thing for thing in things if id_of(thing) == part] or [
+        thing for thing in things if part and (id_of(thing).startswith(part) or id_of(thing).endswith(part))
+    ]
+    if not found:
+        raise NotFound(f"there is no {what} {part!r} in this scope", hint="`tokenspace log` lists what there is")
+    if len(found) > 1:
+        raise UsageError(f"{part!r} names {len(found)} of them", hint="give more digits")
+    return found[0]
+
+
+def open(
+    agent: str,
+    *,
+    model: str | Model | Agent | None = None,
+    store: str | Store | None = None,
+    principal: str | None = None,
+    teachers: Sequence[str] | None = None,
+) -> LearningAgent:
+    """Open an agent's learned context, and make it on first use.
+
+    `model` is a name as in `tokenspace models` (default: the embedded one), a Model or an Agent. `store` is a URL
+    such as `sqlite:///learned.db`, `postgresql://…` or `memory:` (default: `.tokenspace/store.db` here or above).
+    `teachers` are the principals whose examples may enter shared layers (default: `principal` alone).
+    """
+    given = {"agent": agent, "store": store if isinstance(store, str) else None, "principal": principal,
+             "teachers": teachers}  # fmt: skip
+    settings = load(given)
+    parts = build(settings, model=model, store=None if isinstance(store, str) else store)
+    return LearningAgent(parts, Scope(agent=agent), principal=settings.principal)

@@ -1,0 +1,147 @@
+"""Settings, read once, and `build`, the only place where the parts are put together.
+
+A project keeps its store and its settings in a folder `.tokenspace/`, found from the current folder upwards as git
+does it. What is given in a call wins over the environment (`TOKENSPACE_AGENT`, `_STORE`, `_MODEL`, `_TENANT`,
+`_USER`, `_PRINCIPAL`), and that over `.tokenspace/config.toml`.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tokenspace.errors import BadData, UsageError
+
+if TYPE_CHECKING:
+    from tokenspace.loop import Runtime
+    from tokenspace.protocols import Agent, Gate, Model, Proposer, Store
+
+HOME: Final = ".tokenspace"
+_KEYS: Final = ("agent", "store", "model", "tenant", "user", "principal", "teachers")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a project wants. `principal` is who speaks here; `teachers` may teach examples to shared layers."""
+
+    agent: str = "default"
+    store: str = ""
+    model: str = "local"
+    tenant: str = ""
+    user: str = ""
+    principal: str = ""
+    teachers: frozenset[str] = field(default_factory=frozenset)
+    home: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything that one agent learns with. `learners` ask about one piece of feedback, `sleepers` about all."""
+
+    runtime: Runtime
+    gate: Gate
+    proposers: tuple[Proposer, ...]
+
+
+def find_home(start: Path | None = None) -> Path | None:
+    """The nearest `.tokenspace` folder at or above `start` (default: the current folder)."""
+    here = (start or Path.cwd()).resolve()
+    return next((folder / HOME for folder in (here, *here.parents) if (folder / HOME / "config.toml").is_file()), None)
+
+
+def load(given: Mapping[str, Any] | None = None, *, start: Path | None = None) -> Settings:
+    """Settings from arguments, environment and file, in this order; None in `given` means "not said".
+
+    Raises `BadData` for a file that is not TOML or has unknown keys.
+    """
+    home = find_home(start)
+    values: dict[str, Any] = _read(home / "config.toml") if home else {}
+    values |= {
+        key: os.environ[f"TOKENSPACE_{key.upper()}"] for key in _KEYS if f"TOKENSPACE_{key.upper()}" in os.environ
+    }
+    values |= {key: value for key, value in (given or {}).items() if value is not None}
+    if isinstance(values.get("teachers"), str):
+        values["teachers"] = [name.strip() for name in values["teachers"].split(",") if name.strip()]
+    values["principal"] = values.get("principal") or _login()
+    # Who works alone on a machine is its operator, and may teach the shared layers.
+    values["teachers"] = frozenset(values.get("teachers", [values["principal"]]))
+    if not values.get("store"):
+        values["store"] = f"sqlite:///{(home or Path.cwd() / HOME) / 'store.db'}"
+    return Settings(home=home, **values)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadData(
+            f"{path} cannot be read: {error}", hint="mend it, or run `tokenspace init` in a new folder"
+        ) from error
+    unknown = sorted(set(values) - set(_KEYS))
+    if unknown:
+        raise BadData(f"{path} has unknown settings: {', '.join(unknown)}", hint=f"known are {', '.join(_KEYS)}")
+    return values
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "operator"
+
+
+def utc_now() -> datetime:
+    """The clock of everything that is built here."""
+    return datetime.now(UTC)
+
+
+def build(
+    settings: Settings,
+    *,
+    model: str | Model | Agent | None = None,
+    store: Store | None = None,
+    clock: Callable[[], datetime] = utc_now,
+) -> Parts:
+    """Open the store, resolve the model (which is loaded on first use) and compose loop, proposers and gate."""
+    from tokenspace.gates import GateSettings, ReplayGate
+    from tokenspace.graders import build as build_grader
+    from tokenspace.loop import Runtime
+    from tokenspace.proposers import Adopt, Remember, Retire
+    from tokenspace.recall import HybridRecall, default_embedder
+    from tokenspace.store import open_store
+
+    agent, judge = _agent(settings.model if model is None else model)
+    recall = HybridRecall(default_embedder())
+    if store is None:
+        _make_folder(settings.store)
+        store = open_store(settings.store, clock=clock)
+    runtime = Runtime(store=store, recall=recall, agent=agent, clock=clock)
+    rules = GateSettings(teachers=settings.teachers)
+    gate = ReplayGate(runtime, lambda spec: build_grader(spec, model=judge), settings=rules)
+    retire = Retire(recall, neighbours=rules.neighbours, outvoted=rules.outvoted)
+    return Parts(runtime=runtime, gate=gate, proposers=(Remember(), Adopt(), retire))
+
+
+def _agent(model: str | Model | Agent) -> tuple[Agent, Model | None]:
+    """A way to act, and the model that may judge rubrics, if there is one."""
+    from tokenspace.agents import ChatAgent
+    from tokenspace.models import resolve
+
+    if isinstance(model, str):
+        model = resolve(model)
+    if hasattr(model, "complete"):
+        return ChatAgent(model), model  # pyright: ignore[reportArgumentType, reportReturnType]  # told apart by its verb
+    if not hasattr(model, "run"):
+        raise UsageError(f"{model!r} is neither a model nor an agent", hint="give a name, a Model or an Agent")
+    return model, None  # pyright: ignore[reportReturnType]  # told apart by its verb
+
+
+def _make_folder(url: str) -> None:
+    if url.startswith("sqlite:///"):
+        Path(url.removeprefix("sqlite:///")).expanduser().parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,52 @@
+"""Pure functions on contexts: edits applied and taken back, prompts compiled, Markdown in and out, cases made."""
+
+from __future__ import annotations
+
+from tokenspace.context.cases import case_from, cluster_of
+from tokenspace.context.check import is_safe_doc, validate
+from tokenspace.context.compile import compile_context, recallable, splice
+from tokenspace.context.diff import diff_text
+from tokenspace.context.markdown import from_single_text, single_text, to_markdown
+from tokenspace.context.neighbours import Contradiction, contradiction
+from tokenspace.context.ops import (
+    apply,
+    apply_layer,
+    difference,
+    edit_key,
+    inherited,
+    invert,
+    merge,
+    new_texts,
+    revert_ops,
+    stamp,
+    without,
+)
+from tokenspace.context.reading import from_markdown
+
+__all__ = [
+    "Contradiction",
+    "apply",
+    "apply_layer",
+    "case_from",
+    "cluster_of",
+    "compile_context",
+    "contradiction",
+    "diff_text",
+    "difference",
+    "edit_key",
+    "from_markdown",
+    "from_single_text",
+    "inherited",
+    "invert",
+    "is_safe_doc",
+    "merge",
+    "new_texts",
+    "recallable",
+    "revert_ops",
+    "single_text",
+    "splice",
+    "stamp",
+    "to_markdown",
+    "validate",
+    "without",
+]

@@ -1,0 +1,244 @@
+"""Context → prompt, under a token budget and friendly to the prefix cache. Pure and deterministic (I5, I6).
+
+What changes rarest comes first: tools, the client's own system messages, the core (base, tenant, skill index,
+user), the conversation; what was recalled for this request comes last, at the last user message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+from tokenspace.context.render import (
+    TRUSTED,
+    core_block,
+    core_line,
+    is_turn,
+    levels,
+    message_tokens,
+    noted_tool,
+    prompt_tokens,
+    section,
+    split_system,
+    tail,
+    tool_name,
+    tools_tokens,
+    with_notes,
+)
+from tokenspace.domain import Context, Entry, Kind, Layer, Message, Profile, Prompt, Ranked, Request, Status
+from tokenspace.errors import BudgetTooSmall
+
+# Parts are packed by the sum of their bounds; rounding in floating point may make the whole one token dearer.
+_ROUNDING_TOKENS = 1
+
+
+# ── what goes where ─────────────────────────────────────────────────────────────────────────
+
+
+def recallable(context: Context) -> list[Entry]:
+    """Active entries that are shown only where they are relevant, in their order: what recall has to rank.
+
+    Examples and facts; rules and tool notes with a trigger.
+    """
+    return [entry for entry in context.entries if entry.status == Status.ACTIVE and _waits(entry)]
+
+
+def _waits(entry: Entry) -> bool:
+    if entry.kind in (Kind.EXAMPLE, Kind.FACT):
+        return True
+    return entry.kind in (Kind.RULE, Kind.TOOL_NOTE) and entry.trigger is not None
+
+
+def splice(prefix: Context, tail: Context) -> Context:
+    """What a running session reads: the core as it began (`prefix`), recalled entries as they are now (`tail`).
+
+    A core entry that has gone since stays, unless its text was erased or the entry is quarantined now: erasure and
+    harm do not wait (I14). A new core entry waits for the next session. The result is for rendering; its heads are
+    those of the tail, and edits are not meant to be applied to it.
+    """
+    layers: list[dict[str, Entry]] = [{} for _ in tail.layers]
+    vectors: dict[str, bytes] = {}
+    begun, now = levels(prefix), levels(tail)
+    for key in sorted(prefix.by_id.keys() | tail.by_id.keys()):
+        old, new = prefix.by_id.get(key), tail.by_id.get(key)
+        entry = _spliced(old, new)
+        if entry is None:
+            continue
+        source, level = (tail, now[key]) if entry is new else (prefix, begun[key])
+        layers[level][key] = entry
+        if key in source.vectors:
+            vectors[key] = source.vectors[key]
+    return replace(
+        tail,
+        layers=tuple(Layer(own=MappingProxyType(own)) for own in layers),
+        vectors=MappingProxyType(vectors),
+    )
+
+
+def _spliced(old: Entry | None, new: Entry | None) -> Entry | None:
+    if old is not None and not old.text:
+        old = None
+    if new is not None and ((_waits(new) and (old is None or _waits(old))) or new.status == Status.QUARANTINED):
+        return new
+    if old is None or not _waits(old):
+        return old
+    if new is None:
+        return None
+    # It was recalled when the session began and is core now: until the next session it is recalled as it was.
+    return old if new.status == Status.ACTIVE else new
+
+
+# ── compiling ───────────────────────────────────────────────────────────────────────────────
+
+
+def compile_context(
+    context: Context, recalled: Sequence[Ranked], request: Request, *, profile: Profile, budget: int, now: datetime
+) -> Prompt:
+    """The prompt for one request.
+
+    `budget` limits the prompt alone, in tokens by the profile's upper bound: room for the output is the caller's
+    to leave. The request and the instructions (of origin agent or above) are never dropped or shortened:
+    `BudgetTooSmall` instead (I6). The rest of the core fills what they leave of `profile.core_tokens`; recalled
+    entries are packed by falling relevance, at most `profile.recalled` of them. Every visible entry is in
+    `included`, in the order in which it is shown, or in `dropped` with the reason (I5).
+    """
+    dropped = _left_out(context, request, now)
+    live = [entry for entry in context.entries if entry.id not in dropped]
+    client, messages = split_system(request.messages)
+    packing = _Packing(profile=profile, budget=budget, level=levels(context), dropped=dropped)
+    packing.start([entry for entry in live if entry.kind == Kind.INSTRUCTION], client, messages, request)
+    packing.add_core([entry for entry in live if not _waits(entry) and entry.kind != Kind.INSTRUCTION], request.tools)
+    last = max((i for i, message in enumerate(messages) if message.role == "user"), default=None)
+    waiting = {entry.id: entry for entry in live if _waits(entry)}
+    shown = () if last is None else packing.add_recalled(waiting, recalled, messages[last])
+    dropped.update(dict.fromkeys(waiting.keys() - {entry.id for entry in shown} - dropped.keys(), "not relevant"))
+    if last is not None:
+        messages = (*messages[:last], *tail(messages[last], shown, profile.style), *messages[last + 1 :])
+    tools = with_notes(request.tools, packing.notes)
+    system = _joined(client, core_block(packing.core, packing.level))
+    return Prompt(
+        system=system,
+        messages=messages,
+        tools=tools,
+        choices=request.choices,
+        schema=request.schema,
+        max_output_tokens=request.max_output_tokens,
+        tokens=prompt_tokens(profile, system=system, messages=messages, tools=tools, request=request),
+        included=tuple(entry.id for entry in (*packing.notes, *packing.core, *_in_shown_order(shown, profile))),
+        dropped=tuple((entry.id, dropped[entry.id]) for entry in context.entries if entry.id in dropped),
+        cache_breakpoints=(0, last) if last else (0,),
+    )
+
+
+def _left_out(context: Context, request: Request, now: datetime) -> dict[str, str]:
+    """Entries that no budget could bring in, with the reason."""
+    current = {entry.id for entry in context.entries if entry.status == Status.ACTIVE and not _expired(entry, now)}
+    newer = [entry for entry in context.entries if entry.id in current and entry.supersedes not in (None, entry.id)]
+    superseded = {
+        old.id
+        for entry in newer
+        if (old := context.by_id.get(entry.supersedes or "")) and entry.origin >= min(old.origin, TRUSTED)
+    }
+    tools = {tool_name(tool) for tool in request.tools} - {""}
+    reasons: dict[str, str] = {}
+    for entry in context.entries:
+        if entry.status != Status.ACTIVE:
+            reasons[entry.id] = entry.status.value
+        elif entry.id not in current:
+            reasons[entry.id] = "expired"
+        elif entry.id in superseded:
+            reasons[entry.id] = "superseded"
+        elif entry.origin < TRUSTED and not _waits(entry):
+            reasons[entry.id] = "authority too low"
+        elif entry.kind == Kind.TOOL_NOTE and noted_tool(entry) not in tools:
+            reasons[entry.id] = "no such tool"
+    return reasons
+
+
+def _expired(entry: Entry, now: datetime) -> bool:
+    until = entry.valid_until
+    return until is not None and (until if until.tzinfo else until.replace(tzinfo=UTC)) <= now
+
+
+def _joined(client: str, core: str) -> str:
+    return "\n\n".join(part for part in (client, core) if part)
+
+
+def _in_shown_order(shown: Sequence[Entry], profile: Profile) -> list[Entry]:
+    turns = [entry for entry in shown if profile.style == "turns" and is_turn(entry)]
+    return turns + [entry for entry in shown if entry not in turns]
+
+
+@dataclass(kw_only=True)
+class _Packing:
+    """Counts down what is left of the prompt and of the core, in upper bounds of tokens."""
+
+    profile: Profile
+    budget: int
+    level: Mapping[str, int]
+    dropped: dict[str, str]
+    left: int = 0
+    core_left: int = 0
+    core: list[Entry] = field(default_factory=list[Entry])
+    notes: list[Entry] = field(default_factory=list[Entry])
+
+    def start(self, instructions: Sequence[Entry], client: str, messages: Sequence[Message], request: Request) -> None:
+        """Set aside what must be there; raises `BudgetTooSmall` if that alone is too much."""
+        self.core = sorted(instructions, key=self._place)
+        block = core_block(self.core, self.level)
+        system = _joined(client, block)
+        needed = prompt_tokens(self.profile, system=system, messages=messages, tools=request.tools, request=request)
+        taught = self.profile.count_tokens(block)
+        if needed > self.budget:
+            raise BudgetTooSmall(
+                f"the prompt needs at least {needed:,} tokens, and {self.budget:,} are allowed: "
+                f"{taught:,} for {len(self.core)} instructions, {needed - taught:,} for the request itself",
+                hint="shorten the instructions or the request, or use a model or profile with more context_tokens",
+            )
+        self.left = self.budget - needed - _ROUNDING_TOKENS
+        self.core_left = self.profile.core_tokens - taught
+
+    def add_core(self, entries: Sequence[Entry], tools: Sequence[Mapping[str, object]]) -> None:
+        """Pack rules, skills and tool notes in the order of their sections, as long as they fit."""
+        opened: set[tuple[int, str]] = set()
+        for entry in sorted(entries, key=self._place):
+            if entry.kind == Kind.TOOL_NOTE:
+                before = tools_tokens(self.profile, with_notes(tools, self.notes))
+                cost = tools_tokens(self.profile, with_notes(tools, [*self.notes, entry])) - before + _ROUNDING_TOKENS
+            else:
+                here = section(entry, self.level[entry.id])
+                opening = "" if here in opened else f"\n\n{here[1]}"
+                cost = self.profile.count_tokens(f"{opening}\n{core_line(entry)}")
+            if cost > min(self.left, self.core_left):
+                self.dropped[entry.id] = "over the core budget" if cost > self.core_left else "over the budget"
+                continue
+            self.left -= cost
+            self.core_left -= cost
+            if entry.kind == Kind.TOOL_NOTE:
+                self.notes.append(entry)
+            else:
+                opened.add(section(entry, self.level[entry.id]))
+                self.core.append(entry)
+        self.core.sort(key=self._place)
+
+    def add_recalled(self, waiting: Mapping[str, Entry], recalled: Sequence[Ranked], own: Message) -> tuple[Entry, ...]:
+        """Pack what was recalled, most relevant first; returns what fits, least relevant first."""
+        shown: list[Entry] = []
+        style = self.profile.style
+        room = self.left + message_tokens(self.profile, [own])
+        for key in dict.fromkeys(ranked.id for ranked in recalled):
+            if len(shown) >= self.profile.recalled:
+                break
+            if key not in waiting:
+                continue
+            longer = [waiting[key], *shown]
+            if message_tokens(self.profile, tail(own, longer, style)) > room:
+                self.dropped[key] = "over the budget"
+            else:
+                shown = longer
+        return tuple(shown)
+
+    def _place(self, entry: Entry) -> tuple[int, str, int, str]:
+        return (section(entry, self.level[entry.id])[0], *entry.order)

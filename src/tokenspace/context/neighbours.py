@@ -1,0 +1,43 @@
+"""Do the examples nearest to one contradict it? Free of model calls; shared by those who hold back and who retire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tokenspace.domain import Ranked
+
+MIN_VOTES: Final = 0.5
+"""Below this sum of similarities the neighbours are too far away to contradict anything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contradiction:
+    """Neighbours that say something else. `margin` is by how many times they outvote; `words` is for people."""
+
+    margin: float
+    words: str
+
+
+def contradiction(
+    answer: str, neighbours: Sequence[Ranked], answers: Mapping[str, str], *, outvoted: float
+) -> Contradiction | None:
+    """Whether the neighbours speak for another answer with more than `outvoted` times the votes of this one.
+
+    Each neighbour votes for its own answer, `answers[id]`, with its similarity. Sensible only where answers come
+    from a fixed set: free answers differ in words without contradicting each other.
+    """
+    votes: dict[str, float] = {}
+    for one in neighbours:
+        votes[answers[one.id]] = votes.get(answers[one.id], 0.0) + max(0.0, one.score)
+    own = votes.pop(answer, 0.0)
+    rival = max(votes, key=lambda text: (votes[text], text), default=None)
+    if rival is None or votes[rival] <= own * outvoted or votes[rival] < MIN_VOTES:
+        return None
+    said = [answers[one.id] for one in neighbours]
+    words = (
+        f"{said.count(rival)} of its {len(said)} nearest verified examples say {rival!r}, "
+        f"{said.count(answer)} say {answer!r}"
+    )
+    return Contradiction(margin=votes[rival] / max(own, 1e-9), words=words)

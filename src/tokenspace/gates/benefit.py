@@ -1,0 +1,70 @@
+"""Does the edit help where it changes anything? Sequential pairs of fresh replays, stopped as soon as it is clear."""
+
+from __future__ import annotations
+
+from tokenspace.domain import Signal, Verdict
+from tokenspace.gates.settings import T2
+from tokenspace.gates.trial import Trial
+from tokenspace.stats import SequentialTest
+
+_GRADED = frozenset({"function", "rubric"})
+
+
+class Benefit:
+    """The sequential test of gate.md over the affected cases; the last criterion, so it always answers.
+
+    A user's explicit instruction for themselves (T2) is not asked to prove a benefit, only to do no harm.
+    """
+
+    async def check(self, trial: Trial) -> Verdict:
+        """Accept, reject or defer, with fixes, breaks and e-values."""
+        affected = trial.affected
+        alpha, cap = trial.settings.alpha.get(trial.tier, 0.05), trial.settings.cap.get(trial.tier, 200)
+        graded = any(case.grader.name in _GRADED for case, _, _ in affected)
+        test, missing, used = SequentialTest(graded=graded, delta_min=trial.settings.delta_min), 0, list[str]()
+        finding = "continue"
+        for case, old, new in affected:
+            before, after = await trial.pair(case, old, new)
+            missing += before is None or after is None
+            if before is None:
+                continue
+            used.append(case.id)
+            # A candidate that cannot be measured scores 0: it must not gain by timing out.
+            test = test.update((after or 0.0) - before)
+            finding = test.decide(alpha=alpha, beta=trial.settings.beta, cap=cap)
+            if finding != "continue":
+                break
+        numbers = {"fixes": test.fixes, "breaks": test.breaks, "pairs": test.pairs, "e_benefit": test.e_benefit,
+                   "e_harm": test.e_harm, "e_futility": test.e_futility, "cases": tuple(used)}  # fmt: skip
+        counts = f"{test.fixes} fixed, {test.breaks} broken in {test.pairs} pair(s)"
+        if missing > trial.settings.missing_share * max(1, len(used)):
+            return trial.verdict("defer", "policy", f"{missing} replays could not be measured", **numbers)
+        if finding == "harm":
+            return trial.verdict(
+                "reject", "tested", f"harmful by replay: {counts}, e-value {test.e_harm:.3g}", **numbers
+            )
+        if finding == "accept":
+            return _helpful(trial, f"helps by replay: {counts}, e-value {test.e_benefit:.3g}", numbers)
+        if trial.tier == T2 and instructed(trial) and test.breaks <= test.fixes:
+            return trial.verdict(
+                "accept", "policy", f"the user's own instruction, and no harm found: {counts}", **numbers
+            )
+        if finding == "futile":
+            return trial.verdict("reject", "tested", f"no benefit by replay: {counts}", **numbers)
+        return trial.verdict("defer", "policy", f"unverified: only {len(affected)} verified case(s) would show a "
+                             f"difference; {counts}", **numbers)  # fmt: skip
+
+
+def instructed(trial: Trial) -> bool:
+    """Whether the users themselves said this, in words, about their own context."""
+    user = trial.proposal.incumbent.scope.user
+    cited = [item for item in trial.proposal.evidence.feedback if item.id in trial.proposal.edit.evidence]
+    return bool(cited) and all(item.signal is Signal.TEXT and item.principal == user for item in cited)
+
+
+def _helpful(trial: Trial, reason: str, numbers: dict[str, object]) -> Verdict:
+    if trial.tier <= T2:
+        return trial.verdict("accept", "tested", reason, **numbers)
+    return trial.verdict(
+        "defer", "policy", f"{reason}; a change for everybody in this scope waits for a person", **numbers
+    )

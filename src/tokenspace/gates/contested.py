@@ -1,0 +1,92 @@
+"""T0 and T1: examples. They are served without a test, unless the verified examples nearest to them disagree.
+
+A colleague who corrects one message in ten wrongly is not found by asking a model about every correction, but by
+their neighbours: messages that are alike mostly have the same answer. So an outvoted example is held back, at no
+cost. It is judged again as neighbours arrive, and in sleep by replaying the verified cases that it would affect
+most. A confirmed break there is a contradiction, and support has already decided against it.
+"""
+
+from __future__ import annotations
+
+from tokenspace.context import contradiction
+from tokenspace.domain import Case, Drop, Entry, Kind, Prompt, Put, Status, Verdict
+from tokenspace.gates.settings import T1
+from tokenspace.gates.trial import Trial
+from tokenspace.protocols import Recall
+
+
+class Contested:
+    """Settles edits of tiers 0 and 1; lets stricter ones pass on to the tests by replay."""
+
+    def __init__(self, recall: Recall) -> None:
+        self._recall = recall
+
+    async def check(self, trial: Trial) -> Verdict | None:
+        """Accept by policy, hold back (defer), or settle by replay; None above T1."""
+        if trial.tier > T1:
+            return None
+        outvoted = [reason for entry in _examples(trial) if (reason := self._outvoted(entry, trial))]
+        dropped = [op.id for op in trial.proposal.edit.ops if isinstance(op, Drop)]
+        if not outvoted and not dropped:
+            return trial.verdict("accept", "policy", "no verified example near it disagrees; unverified by replay")
+        if outvoted and (trial.proposal.previous is None or trial.budget.left("calls") < 1):
+            return trial.verdict("defer", "policy", f"held back: {outvoted[0]}")
+        return await self._settle(trial, outvoted[0] if outvoted else "")
+
+    def _outvoted(self, entry: Entry, trial: Trial) -> str:
+        """Why its nearest verified examples speak against it; empty if they do not."""
+        if not closed_answers(trial):
+            return ""  # free answers differ in words without contradicting each other
+        others = [
+            other
+            for other in trial.proposal.incumbent.entries
+            if other.kind is Kind.EXAMPLE and other.status is Status.ACTIVE and other.id != entry.id
+        ]
+        ranked = self._recall.rank(others, trial.proposal.incumbent.vectors, entry.trigger or entry.text)
+        answers = {other.id: other.text for other in others}
+        nearest = ranked[: trial.settings.neighbours]
+        found = contradiction(entry.text, nearest, answers, outvoted=trial.settings.outvoted)
+        return found.words if found else ""
+
+    async def _settle(self, trial: Trial, contested: str) -> Verdict:
+        fixes, breaks, seen = 0, 0, list[str]()
+        for case, old, new in self._nearest_first(trial)[: trial.settings.guard_cases]:
+            before, after = await trial.pair(case, old, new)
+            if before is None or after is None:
+                continue
+            seen.append(case.id)
+            fixes, breaks = fixes + (after > before), breaks + (after < before)
+            if breaks > fixes:
+                break
+        numbers = {"fixes": fixes, "breaks": breaks, "pairs": len(seen), "cases": tuple(seen)}
+        if breaks > fixes:
+            return trial.verdict("reject", "tested", f"it contradicts what is verified: {breaks} replayed case(s) "
+                                 f"broke, {fixes} were fixed{'; ' + contested if contested else ''}", **numbers)  # fmt: skip
+        if not seen and contested:
+            return trial.verdict(
+                "defer", "policy", f"held back: {contested}; no verified case would show it", **numbers
+            )
+        how = f"{len(seen)} affected case(s) replayed, {fixes} fixed, {breaks} broken"
+        return trial.verdict("accept", "tested" if seen else "policy", how, **numbers)
+
+    def _nearest_first(self, trial: Trial) -> list[tuple[Case, Prompt, Prompt]]:
+        affected = trial.affected
+        texts = [entry.trigger or entry.text for entry in _examples(trial)]
+        texts += [
+            trial.proposal.incumbent.by_id[op.id].trigger or ""
+            for op in trial.proposal.edit.ops
+            if isinstance(op, Drop)
+        ]
+        queries = [Entry(id=case.id, kind=Kind.EXAMPLE, doc="", text=case.request.query) for case, _, _ in affected]
+        vectors = self._recall.index(queries)
+        order = {one.id: place for place, one in enumerate(self._recall.rank(queries, vectors, texts[0]))}
+        return sorted(affected, key=lambda arm: order[arm[0].id])
+
+
+def closed_answers(trial: Trial) -> bool:
+    """Whether the answers come from a fixed set, so that two different ones contradict each other."""
+    return all(episode.request.choices for episode in trial.proposal.evidence.episodes.values())
+
+
+def _examples(trial: Trial) -> list[Entry]:
+    return [op.entry for op in trial.proposal.edit.ops if isinstance(op, Put) and op.entry.kind is Kind.EXAMPLE]

@@ -1,0 +1,39 @@
+"""Pinned cases are regression tests: an edit that breaks one, confirmed, is rejected whatever else it does."""
+
+from __future__ import annotations
+
+from tokenspace.domain import Case, Prompt, Verdict
+from tokenspace.gates.settings import T0
+from tokenspace.gates.trial import Trial
+
+_REROLLS = 3
+
+
+class Pinned:
+    """Replays the affected pinned cases under both contexts; T0 can change nobody else and is not asked."""
+
+    async def check(self, trial: Trial) -> Verdict | None:
+        """A rejection on a confirmed break, or None."""
+        if trial.tier == T0:
+            return None
+        for case, old, new in trial.affected:
+            if not case.pinned:
+                continue
+            before, after = await trial.pair(case, old, new)
+            if before is None or after is None or after >= before:
+                continue
+            if await self._confirmed(trial, case, old, new):
+                reason = f"it breaks a pinned case: {case.request.query[:60]!r}"
+                return trial.verdict("reject", "tested", reason, breaks=1, pairs=1, cases=(case.id,))
+        return None
+
+    async def _confirmed(self, trial: Trial, case: Case, old: Prompt, new: Prompt) -> bool:
+        """Whether most re-rolls of both arms show the break again; one run says all of a deterministic model."""
+        if trial.replayer.deterministic:
+            return True
+        shown = 0
+        for index in range(1, _REROLLS + 1):
+            before = await trial.replayer.score(case, old, budget=trial.budget, run_index=index)
+            after = await trial.replayer.score(case, new, budget=trial.budget, run_index=index)
+            shown += before is not None and after is not None and after < before
+        return 2 * shown > _REROLLS

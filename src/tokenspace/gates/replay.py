@@ -1,0 +1,126 @@
+"""Running a case again under another context, and remembering what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+
+from tokenspace.budget import Budget
+from tokenspace.context import without
+from tokenspace.domain import (
+    Attempt,
+    Case,
+    Context,
+    Edit,
+    GraderSpec,
+    Outcome,
+    Profile,
+    Prompt,
+    Put,
+    Run,
+    Scope,
+    Usage,
+    digest,
+)
+from tokenspace.errors import AuthFailed, ModelError
+from tokenspace.loop import Runtime, render
+from tokenspace.protocols import Grader
+
+
+class Replayer:
+    """Replays cases for one scope's gate.
+
+    A case never sees an entry that was made from itself or from a near copy of it: both arms are rendered without
+    such entries. Every finished call is kept as an outcome, keyed by the bytes that the model conditioned on, so
+    that it is never paid for twice and is shared between candidates.
+    """
+
+    def __init__(self, run: Runtime, graders: Callable[[GraderSpec], Grader], scope: Scope) -> None:
+        self._run = run
+        self._graders = graders
+        self._scope = scope
+        self._model = f"{run.agent.profile.model}/{run.recall.name}"
+        self.usage = Usage()
+
+    @cached_property
+    def cases(self) -> list[Case]:
+        """All cases of the scope."""
+        return self._run.store.cases(self._scope)
+
+    @cached_property
+    def _kin(self) -> dict[str, set[str]]:
+        kin: dict[str, set[str]] = {}
+        for case in self.cases:
+            kin.setdefault(case.cluster, set()).update((case.id, *case.sources))
+        return kin
+
+    def attempts(self) -> list[Attempt]:
+        """Everything that was tried in the scope."""
+        return self._run.store.attempts(self._scope)
+
+    def arms(self, incumbent: Context, candidate: Context, edit: Edit) -> Callable[[Case], tuple[Prompt, Prompt]]:
+        """A function from a case to its two prompts, (incumbent, candidate), each without the case's own entries."""
+        blame = self._run.store.blame(incumbent.scope, incumbent.heads)
+        sources: dict[str, set[str]] = {id: set(one.sources) for id, one in blame.items()}
+        for op in edit.ops:
+            if isinstance(op, Put):
+                sources[op.entry.id] = set(edit.evidence)
+
+        def prompts(case: Case) -> tuple[Prompt, Prompt]:
+            kin = self._kin.get(case.cluster, set())
+            own = frozenset(id for id, made_from in sources.items() if made_from & kin)
+            return self._prompt(incumbent, own, case), self._prompt(candidate, own, case)
+
+        return prompts
+
+    def _prompt(self, context: Context, own: frozenset[str], case: Case) -> Prompt:
+        return render(
+            self._run.recall,
+            without(context, own),
+            case.request,
+            profile=self._run.agent.profile,
+            now=self._run.clock(),
+        )
+
+    def trigger_prompt(self, candidate: Context, case: Case) -> Prompt:
+        """The prompt of the episode that caused an edit, under the candidate with the edit's own entries in it."""
+        return self._prompt(candidate, frozenset(), case)
+
+    @property
+    def profile(self) -> Profile:
+        """The profile of the model that replays run on."""
+        return self._run.agent.profile
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether one run of a prompt says all: then re-rolls are skipped."""
+        return self._run.agent.profile.deterministic
+
+    async def score(self, case: Case, prompt: Prompt, *, budget: Budget, run_index: int = 0) -> float | None:
+        """The case's score under a prompt in [0, 1], or None if it could not be measured after one retry.
+
+        Raises BudgetExceeded before a call that does not fit, and AuthFailed, which no retry will mend.
+        """
+        for _ in range(2):
+            try:
+                done = await self._outcome(case, prompt, budget=budget, run_index=run_index)
+            except AuthFailed:
+                raise
+            except ModelError:
+                continue
+            score = await self._graders(case.grader).grade(case, done.output, budget=budget)
+            if score is not None:
+                return score
+        return None
+
+    async def _outcome(self, case: Case, prompt: Prompt, *, budget: Budget, run_index: int) -> Run:
+        index = 0 if self.deterministic else run_index
+        key = digest([case.id, prompt.compiled_hash, self._model, index])
+        known = self._run.store.outcome(self._scope, key)
+        if known is not None:
+            return known.run
+        done = await self._run.agent.run(prompt, budget=budget, seed=index)
+        self.usage = self.usage + replace(done.usage, calls=max(1, done.usage.calls))
+        self._run.store.save_outcome(self._scope, Outcome(key=key, case=case.id, run=done))
+        return done

@@ -1,0 +1,63 @@
+"""What needs no model: is the edit well-formed, small enough, new, and free of secrets?"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from tokenspace.context import new_texts, validate
+from tokenspace.domain import Entry, Kind, Origin, Verdict
+from tokenspace.errors import InvalidEdit
+from tokenspace.gates.trial import Trial
+
+_SECRETS: Final = {
+    "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
+    "a cloud access key": re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
+    "an API key": re.compile(r"\b(?:sk|pk|rk)[-_](?:live|test|ant|proj|or)?[-_]?[A-Za-z0-9_-]{20,}"),
+    "an access token": re.compile(r"\b(?:ghp|gho|ghs|github_pat|glpat|xox[abprs])[-_][A-Za-z0-9_-]{16,}"),
+    "a signed web token": re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
+}
+
+
+class StaticChecks:
+    """Rejects what no replay needs to look at."""
+
+    async def check(self, trial: Trial) -> Verdict | None:
+        """The first objection found, or None."""
+        try:
+            validate(trial.proposal.edit)
+        except InvalidEdit as error:
+            return trial.verdict("reject", "policy", f"not a valid edit: {error}")
+        for entry in new_texts(trial.proposal.incumbent, trial.proposal.edit):
+            objection = _too_long(entry, trial) or _secret(entry) or _known(entry, trial) or _authority(entry)
+            if objection:
+                return trial.verdict("reject", "policy", objection)
+        return None
+
+
+def _too_long(entry: Entry, trial: Trial) -> str:
+    profile = trial.replayer.profile
+    limit = int(profile.core_tokens * trial.settings.entry_share)
+    tokens = profile.count_tokens(f"{entry.trigger or ''}{entry.text}")
+    return f"the entry takes up to {tokens} tokens, more than the {limit} that one may take" if tokens > limit else ""
+
+
+def _secret(entry: Entry) -> str:
+    text = f"{entry.trigger or ''}\n{entry.text}"
+    found = next((name for name, pattern in _SECRETS.items() if pattern.search(text)), "")
+    return f"it contains {found}" if found else ""
+
+
+def _known(entry: Entry, trial: Trial) -> str:
+    content = (entry.kind, entry.trigger, entry.text, entry.status)
+    same = any(
+        (old.kind, old.trigger, old.text, old.status) == content and old.id != entry.id
+        for old in trial.proposal.incumbent.entries
+    )
+    return "the context already holds this entry" if same else ""
+
+
+def _authority(entry: Entry) -> str:
+    instructs = entry.kind in (Kind.INSTRUCTION, Kind.SKILL)
+    low = entry.origin < Origin.AGENT
+    return f"its origin ({entry.origin.name.lower()}) may not give instructions" if instructs and low else ""

@@ -1,0 +1,30 @@
+"""Does the edit mend the very episode that caused it?"""
+
+from __future__ import annotations
+
+from tokenspace.domain import Verdict
+from tokenspace.gates.trial import Trial
+
+
+class TriggerCheck:
+    """Re-runs the causing episodes under the candidate; without a success in most runs the edit is rejected.
+
+    Necessary and never sufficient: these runs are no evidence of benefit, because the case exists only since the
+    incumbent failed on it (I7).
+    """
+
+    async def check(self, trial: Trial) -> Verdict | None:
+        """A rejection, or None. An edit whose evidence made no case has nothing to re-run."""
+        cited = set(trial.proposal.edit.evidence)
+        caused = [case for case in trial.replayer.cases if cited.intersection(case.sources)]
+        runs = 1 if trial.replayer.deterministic else trial.settings.trigger_runs
+        for case in caused:
+            prompt = trial.replayer.trigger_prompt(trial.proposal.candidate, case)
+            scores = [
+                await trial.replayer.score(case, prompt, budget=trial.budget, run_index=index) for index in range(runs)
+            ]
+            good = sum(score is not None and score >= 0.5 for score in scores)
+            if 3 * good < 2 * runs:
+                return trial.verdict("reject", "tested", f"the episode that caused it still fails: {good} of {runs} runs "
+                                     "succeeded with the edit", cases=(case.id,))  # fmt: skip
+        return None

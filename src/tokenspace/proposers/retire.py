@@ -1,0 +1,52 @@
+"""`retire`: an example that came first and is contradicted by later neighbours is proposed for removal."""
+
+from __future__ import annotations
+
+from tokenspace.budget import Budget
+from tokenspace.context import Contradiction, contradiction
+from tokenspace.domain import Drop, Edit, Entry, Evidence, Kind, Status
+from tokenspace.protocols import Recall
+
+
+class Retire:
+    """Proposes to drop the one example of the scope's own layer that its neighbours contradict most clearly.
+
+    The same rule as the gate's hold-back, so that nothing stays only because it came early. Needs no model.
+    Looks only where answers come from a fixed set.
+    """
+
+    name = "retire@1"
+    reach = "all"
+
+    def __init__(self, recall: Recall, *, neighbours: int, outvoted: float) -> None:
+        self._recall = recall
+        self._neighbours = neighbours
+        self._outvoted = outvoted
+
+    async def propose(self, evidence: Evidence, *, budget: Budget) -> Edit | None:
+        """A Drop of one example, or None when no example that was not tried already is contradicted."""
+        if not all(episode.request.choices for episode in evidence.episodes.values()):
+            return None
+        tried = {
+            op.id for attempt in evidence.rejected if attempt.edit for op in attempt.edit.ops if isinstance(op, Drop)
+        }
+        visible = [one for one in evidence.context.entries if one.kind is Kind.EXAMPLE and one.status is Status.ACTIVE]
+        own = [one for one in visible if one.id in evidence.context.layers[-1].own and one.id not in tried]
+        found = [(self._contradicted(one, visible, evidence), one) for one in own]
+        worst = max(((c.margin, one.id, c, one) for c, one in found if c), default=None)
+        if worst is None:
+            return None
+        _, _, why, entry = worst
+        cited = [
+            id
+            for item in evidence.feedback
+            if evidence.episodes[item.episode].request.query == entry.trigger
+            for id in (item.id, item.episode)
+        ]
+        return Edit(ops=(Drop(id=entry.id),), rationale=why.words, evidence=tuple(cited), read=(entry.id,))
+
+    def _contradicted(self, entry: Entry, visible: list[Entry], evidence: Evidence) -> Contradiction | None:
+        others = [other for other in visible if other.id != entry.id]
+        ranked = self._recall.rank(others, evidence.context.vectors, entry.trigger or entry.text)
+        answers = {other.id: other.text for other in others}
+        return contradiction(entry.text, ranked[: self._neighbours], answers, outvoted=self._outvoted)

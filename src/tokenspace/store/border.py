@@ -1,0 +1,119 @@
+"""What every store refuses, and how it rounds, so that all of them hold the same.
+
+PostgreSQL cannot keep a NUL in a text and SQLite cannot encode a lone surrogate: neither is accepted anywhere.
+Times are kept to the millisecond in UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass, replace
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Final, TypeVar, cast
+
+from tokenspace.domain import MAX_NAME_CHARS, MAX_TEXT_BYTES, Attempt, Case, Edit, Entry, Feedback, Layer, Scope, Verdict
+from tokenspace.errors import BadData, InvalidEdit, UsageError
+from tokenspace.store.codec import BASES, pack_time, unpack_time
+
+T = TypeVar("T")
+
+MAX_POS: Final = 2**31 - 1
+
+
+def check(what: str, value: Any) -> None:
+    """Raises `BadData` for a value that holds, however deep, a text that cannot be kept, or a naive time."""
+    if isinstance(value, str):
+        _check_text(what, value)
+    elif value is None or isinstance(value, (int, float, bytes)):
+        return
+    elif isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise BadData(f"a time in {what} has no time zone", hint="give an aware datetime, such as one in UTC")
+    elif is_dataclass(value):
+        for f in fields(value):
+            check(what, getattr(value, f.name))
+    elif isinstance(value, Mapping):
+        for key, item in cast("Mapping[Any, Any]", value).items():
+            check(what, key)
+            check(what, item)
+    elif isinstance(value, Iterable):
+        for item in cast("Iterable[Any]", value):
+            check(what, item)
+
+
+def _check_text(what: str, text: str) -> None:
+    if "\0" in text:
+        raise BadData(f"a text in {what} holds a NUL byte", hint="remove it: no database keeps it in a text")
+    try:
+        size = len(text) if text.isascii() else len(text.encode())
+    except UnicodeEncodeError:
+        raise BadData(f"a text in {what} is no valid Unicode", hint="replace the lone surrogates in it") from None
+    if size > MAX_TEXT_BYTES:
+        raise BadData(
+            f"a text in {what} has {size:,} bytes; at most {MAX_TEXT_BYTES:,} are kept",
+            hint="shorten or split it, or keep it elsewhere and refer to it",
+        )
+
+
+def to_millisecond(at: datetime) -> datetime:
+    """The time as a store gives it back."""
+    return unpack_time(pack_time(at))
+
+
+def timed(value: T) -> T:
+    """A checked dataclass with its `at` as a store gives it back."""
+    check(type(value).__name__.lower(), value)
+    return replace(cast("Any", value), at=to_millisecond(cast("Any", value).at))
+
+
+def check_commit(edit: Edit, verdict: Verdict, author: str) -> None:
+    """Raises `InvalidEdit` without an accepting verdict that names its basis (I1), `BadData` for unusable texts."""
+    if verdict.decision != "accept" or verdict.basis not in BASES:
+        raise InvalidEdit(
+            f"a head moves only with an accepting verdict, and this one says {verdict.decision} ({verdict.basis})",
+            hint="let a gate judge the edit, or commit it with a person's verdict",
+        )
+    check("edit", edit)
+    check("verdict", verdict)
+    check("author", author)
+
+
+def storable(before: Layer, after: Layer) -> Layer:
+    """The layer after an edit with its new entries as a store gives them back (times to the millisecond)."""
+    own = {id: entry if entry is before.own.get(id) else _entry(entry) for id, entry in after.own.items()}
+    return Layer(own=MappingProxyType(own), hidden=after.hidden)
+
+
+def _entry(entry: Entry) -> Entry:
+    if not -MAX_POS <= entry.pos <= MAX_POS:
+        raise BadData(f"the position of entry {entry.id} is out of range", hint=f"at most {MAX_POS:,}")
+    return entry if entry.valid_until is None else replace(entry, valid_until=to_millisecond(entry.valid_until))
+
+
+def check_limit(limit: int | None) -> int:
+    """A limit as a number that every database takes. Raises `UsageError` for a negative one."""
+    if limit is None:
+        return MAX_POS
+    if limit < 0:
+        raise UsageError(f"a limit of {limit}", hint="give 0 or more, or None for all")
+    return min(limit, MAX_POS)
+
+
+def check_branch(name: str) -> None:
+    """Raises `UsageError` for a name that no branch may have."""
+    check("branch", name)
+    if not name.strip() or len(name) > MAX_NAME_CHARS or not name.isprintable():
+        raise UsageError(f"{name[:40]!r} is not a usable branch name", hint=f"use 1 to {MAX_NAME_CHARS} characters")
+
+
+def check_attempt(attempt: Attempt, scope: Scope) -> None:
+    """Raises `UsageError` for an attempt of another scope."""
+    if attempt.scope != scope:
+        raise UsageError(f"the attempt is of {attempt.scope}, not of {scope}", hint="commit it in its own scope")
+
+
+def check_case(feedback: Feedback, case: Case | None) -> None:
+    """Raises `UsageError` for a case of another scope than the feedback that it was made from."""
+    if case is not None and case.scope != feedback.scope:
+        raise UsageError(f"a case of {case.scope} from feedback in {feedback.scope}", hint="keep both in one scope")

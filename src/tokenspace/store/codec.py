@@ -1,0 +1,178 @@
+"""Domain values ↔ what the columns hold: ids, times, enumerations and compact JSON."""
+
+from __future__ import annotations
+
+import json
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum, IntEnum
+from functools import cache
+from typing import Any, Final, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from tokenspace.domain import Basis, Drop, Entry, Kind, Patch, Put, Restore, Status
+
+T = TypeVar("T")
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND: Final = timedelta(milliseconds=1)
+
+# Numbers in the database: append only, never reorder.
+KINDS: Final = (Kind.INSTRUCTION, Kind.RULE, Kind.FACT, Kind.EXAMPLE, Kind.TOOL_NOTE, Kind.SKILL)
+STATUSES: Final = (Status.ACTIVE, Status.DRAFT, Status.QUARANTINED, Status.RETIRED)
+BASES: Final[tuple[Basis, ...]] = ("tested", "human", "policy")
+
+
+class Effect(IntEnum):
+    """What a tomb row means: which operation wrote it, and whether it covers an inherited entry."""
+
+    HIDDEN = 0  # a Drop of something inherited
+    DROPPED = 1  # a Drop of what only this layer had
+    RESTORED = 2  # a Restore: this layer says nothing about the entry any more
+
+
+# ── ids and times ───────────────────────────────────────────────────────────────────────────
+
+_HEX: Final = frozenset("0123456789abcdef")
+
+
+def pack_id(id: str) -> bytes:
+    """32 hexadecimal digits → 16 bytes; any other id (a session's name, say) → NUL, its UTF-8, never 16 bytes long."""
+    if len(id) == 32 and _HEX.issuperset(id):
+        return bytes.fromhex(id)
+    raw = b"\0" + id.encode("utf-8", "surrogatepass")  # a query may hold anything
+    return raw + b"\0" if len(raw) == 16 else raw
+
+
+def unpack_id(raw: bytes) -> str:
+    """The inverse of `pack_id` (ids hold no NUL: the border refuses them)."""
+    return raw.hex() if len(raw) == 16 else raw.strip(b"\0").decode(errors="replace")
+
+
+def pack_ids(ids: Sequence[str]) -> bytes:
+    """Several ids in their order, each after two bytes of length."""
+    return b"".join(len(raw).to_bytes(2, "big") + raw for raw in map(pack_id, ids))
+
+
+def unpack_ids(raw: bytes) -> tuple[str, ...]:
+    """The inverse of `pack_ids`."""
+    return tuple(map(unpack_id, split_ids(raw)))
+
+
+def split_ids(raw: bytes) -> list[bytes]:
+    """The packed ids in what `pack_ids` made."""
+    ids: list[bytes] = []
+    at = 0
+    while at < len(raw):
+        end = at + 2 + int.from_bytes(raw[at : at + 2], "big")
+        ids.append(raw[at + 2 : end])
+        at = end
+    return ids
+
+
+def pack_time(at: datetime) -> int:
+    """Milliseconds since 1970 in UTC, rounded down."""
+    return (at - EPOCH) // MILLISECOND
+
+
+def unpack_time(millis: int) -> datetime:
+    """The inverse of `pack_time`."""
+    return EPOCH + MILLISECOND * millis
+
+
+# ── JSON ────────────────────────────────────────────────────────────────────────────────────
+
+_OPS: Final[dict[str, type]] = {"put": Put, "patch": Patch, "drop": Drop, "restore": Restore}
+_OP_NAMES: Final = {kind: name for name, kind in _OPS.items()}
+
+
+def dumps(value: Any, *, skip: frozenset[str] = frozenset()) -> str:
+    """Compact JSON of a dataclass without the fields that have their default, and without those in `skip`."""
+    return json.dumps(_plain(value, skip), ensure_ascii=False, separators=(",", ":"))
+
+
+def loads(kind: type[T], text: str, **given: Any) -> T:
+    """The inverse of `dumps`; `given` supplies the fields that were skipped."""
+    return cast("T", _reader(kind)({**json.loads(text), **{name: _Ready(value) for name, value in given.items()}}))
+
+
+class _Ready:
+    """A field's value that needs no reading."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _plain(value: Any, skip: frozenset[str] = frozenset()) -> Any:
+    if value is None or isinstance(value, (str, int, float)):  # booleans and our enumerations are among them
+        return value.value if isinstance(value, Enum) else value
+    if is_dataclass(value):
+        body = {
+            f.name: _plain(item)
+            for f in fields(value)
+            if f.name not in skip and not _is_default(f, item := getattr(value, f.name))
+        }
+        tag = _OP_NAMES.get(cast("type", type(value)))
+        return {tag: body} if tag else body
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in cast("Mapping[Any, Any]", value).items()}
+    return [_plain(item) for item in value]
+
+
+def _is_default(f: Any, value: Any) -> bool:
+    # 1 == True == 1.0: only a value of the default's own type may be left out.
+    return f.default is not MISSING and type(value) is type(f.default) and value == f.default
+
+
+@cache
+def _reader(hint: Any) -> Callable[[Any], Any]:
+    """A function from parsed JSON to a value of the annotated type."""
+    origin, args = get_origin(hint), get_args(hint)
+    if isinstance(hint, type) and is_dataclass(hint):
+        return _dataclass_reader(hint)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return hint
+    if hint is datetime:
+        return datetime.fromisoformat
+    if origin is tuple:
+        items = [_reader(arg) for arg in args if arg is not Ellipsis]
+        if args[-1] is Ellipsis:
+            return lambda value: tuple(map(items[0], value))
+        return lambda value: tuple(read(item) for read, item in zip(items, value, strict=True))
+    if origin in (Union, types.UnionType):
+        if set(args) == set(_OPS.values()):
+            return _op
+        (*real,) = (arg for arg in args if arg is not type(None))
+        read = _reader(real[0]) if len(real) == 1 else _as_is
+        return lambda value: None if value is None else read(value)
+    return _as_is  # str, int, float, bool, Literal, Mapping and Any are what JSON gives
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+def _dataclass_reader(kind: type) -> Callable[[Any], Any]:
+    hints = get_type_hints(kind)
+    names = [f.name for f in fields(kind) if f.init]
+
+    def read(value: dict[str, Any]) -> Any:
+        return kind(**{
+            name: item.value if isinstance(item := value[name], _Ready) else _reader(hints[name])(item)
+            for name in names
+            if name in value
+        })  # fmt: skip
+
+    return read
+
+
+def _op(value: dict[str, Any]) -> Any:
+    ((tag, body),) = value.items()
+    if tag == "patch":
+        hints = get_type_hints(Entry)
+        changes = {name: _reader(hints.get(name, Any))(item) for name, item in body["changes"].items()}
+        return Patch(id=body["id"], changes=changes)
+    return _dataclass_reader(_OPS[tag])(body)

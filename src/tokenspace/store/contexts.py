@@ -1,0 +1,327 @@
+"""Reading: what is served, the context at any heads, and where its lines come from.
+
+What a layer holds at a revision never changes, so it is read once and kept in a small cache; shared layers are read
+from the database once in a long while. Erasing text (a later capability) must empty this cache.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Select, and_, bindparam, literal_column, null, or_, select, union_all
+from sqlalchemy.sql.elements import ColumnElement
+
+from tokenspace.domain import Blame, Context, Entry, Heads, Layer, Origin, Scope
+from tokenspace.errors import NotFound
+from tokenspace.store import codec
+from tokenspace.store.chain import ENTRY_FIELDS
+from tokenspace.store.codec import BASES, KINDS, STATUSES, Effect, pack_id, unpack_id, unpack_ids, unpack_time
+from tokenspace.store.database import Cursor, Database, Row
+from tokenspace.store.schema import branch, entry, head, revision, tomb, vector
+
+MAX_CACHED_ENTRIES: Final = 50_000
+
+ENTRY_COLUMNS: Final = [entry.c[name] for name in ENTRY_FIELDS]
+
+
+def make_entry(row: Row) -> Entry:
+    """An entry from its ten columns, in the order of `ENTRY_COLUMNS`."""
+    id, kind, doc, text, trigger, origin, status, pos, until, supersedes, *_ = row
+    return Entry(
+        id=id.hex() if len(id) == 16 else unpack_id(id),
+        kind=KINDS[kind],
+        doc=doc,
+        text=text,
+        trigger=trigger,
+        origin=Origin(origin),
+        status=STATUSES[status],
+        pos=pos,
+        valid_until=None if until is None else unpack_time(until),
+        supersedes=None if supersedes is None else unpack_id(supersedes),
+    )
+
+
+# ── statements ──────────────────────────────────────────────────────────────────────────────
+
+_LINE: Final = [branch.c.parent, branch.c.fork, branch.c.name]
+LINE: Final = [branch.c.id, head.c.seq, revision.c.uid, revision.c.chain, *_LINE]
+HERE: Final = and_(
+    branch.c.agent == bindparam("agent"), branch.c.tenant == bindparam("tenant"), branch.c.user == bindparam("user")
+)
+
+
+def at_head(chosen: Select[Any]) -> Select[Any]:
+    """Lines with their heads and, unless nothing was committed to them, the head's revision."""
+    return (
+        chosen.select_from(branch)
+        .join(head, head.c.branch == branch.c.id)
+        .outerjoin(revision, and_(revision.c.branch == branch.c.id, revision.c.seq == head.c.seq))
+    )
+
+
+SERVED: Final = at_head(select(branch.c.tenant, branch.c.user, *LINE)).where(
+    branch.c.agent == bindparam("agent"),
+    branch.c.tenant.in_([literal_column("''"), bindparam("tenant")]),
+    branch.c.user.in_([literal_column("''"), bindparam("user")]),
+    branch.c.name == literal_column("''"),
+)
+
+NAMED: Final = at_head(select(*LINE)).where(
+    HERE, branch.c.name == bindparam("name"), branch.c.dropped == literal_column("0")
+)
+
+AT: Final = select(revision.c.uid, revision.c.chain).where(
+    revision.c.branch == bindparam("branch"), revision.c.seq == bindparam("seq")
+)
+
+FIND: Final = (
+    select(branch.c.id, revision.c.seq, revision.c.uid, revision.c.chain, *_LINE)
+    .join_from(revision, branch, branch.c.id == revision.c.branch)
+    .where(revision.c.uid == bindparam("uid"), HERE)
+)
+
+
+def _alive(table: Any) -> ColumnElement[bool]:
+    died = or_(table.c.died.is_(None), table.c.died > bindparam("seq"))
+    return and_(table.c.branch == bindparam("branch"), table.c.born <= bindparam("seq"), died)
+
+
+_SAME = and_(vector.c.branch == entry.c.branch, vector.c.born == entry.c.born, vector.c.id == entry.c.id)
+_NOTHING = [null() for _ in ENTRY_COLUMNS[2:]]
+
+LAYER: Final = union_all(
+    select(
+        *ENTRY_COLUMNS,
+        entry.c.born, revision.c.uid, revision.c.author, revision.c.at, revision.c.basis, revision.c.evidence,
+        vector.c.data, literal_column("0"),
+    )  # fmt: skip
+    .join_from(entry, revision, and_(revision.c.branch == entry.c.branch, revision.c.seq == entry.c.born))
+    .outerjoin(vector, _SAME)
+    .where(_alive(entry)),
+    select(tomb.c.id, tomb.c.effect, *_NOTHING, tomb.c.born, *[null() for _ in range(6)], literal_column("1")).where(
+        _alive(tomb)
+    ),
+)
+
+
+# ── the cache ───────────────────────────────────────────────────────────────────────────────
+
+
+class Wrote(NamedTuple):
+    """Who wrote an entry: what `Blame` is made from when somebody asks."""
+
+    branch: int
+    born: int
+    uid: bytes
+    author: str
+    at: int
+    basis: int
+    evidence: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """A layer at a revision, with who wrote what; `marks` are the live tomb rows by id: (branch, born)."""
+
+    layer: Layer
+    wrote: Mapping[str, Wrote]
+    marks: Mapping[str, tuple[int, int]]
+    vectors: Mapping[str, bytes]
+
+
+EMPTY: Final = State(layer=Layer(), wrote={}, marks={}, vectors={})
+
+
+class Cache:
+    """The states used last, as many as hold `MAX_CACHED_ENTRIES` together."""
+
+    def __init__(self) -> None:
+        self._states: OrderedDict[tuple[int, int], State] = OrderedDict()
+        self._lock = threading.Lock()
+        self._size = 0
+
+    def get(self, key: tuple[int, int]) -> State | None:
+        """The state at (branch, seq), if it is at hand."""
+        with self._lock:
+            found = self._states.get(key)
+            if found is not None:
+                self._states.move_to_end(key)
+            return found
+
+    def put(self, key: tuple[int, int], state: State) -> None:
+        """Keep a state that is committed."""
+        with self._lock:
+            if key in self._states:
+                return
+            self._states[key] = state
+            self._size += _weight(state)
+            while self._size > MAX_CACHED_ENTRIES and len(self._states) > 1:
+                self._size -= _weight(self._states.popitem(last=False)[1])
+
+
+def _weight(state: State) -> int:
+    return 1 + len(state.wrote) + len(state.marks)
+
+
+# ── reading ─────────────────────────────────────────────────────────────────────────────────
+
+
+class Place(NamedTuple):
+    """A revision on its line: `seq` 0 and no `uid` where nothing was committed. A fork began at `fork` of `parent`."""
+
+    branch: int
+    seq: int
+    uid: bytes | None
+    chain: bytes | None
+    parent: int | None
+    fork: int
+    name: str
+
+
+class Reading:
+    """The reading half of `SqlStore`."""
+
+    db: Database
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+        self._cache = Cache()
+        self._found: OrderedDict[tuple[Scope, str], Place] = OrderedDict()
+
+    def heads(self, scope: Scope, *, branch: str = "") -> Heads:
+        """What is served in this scope; with a branch name, its head replaces that of the scope's own layer."""
+        with self.db.reading() as cursor:
+            places = self._served(cursor, scope)
+            if branch:
+                places[scope] = self._named(cursor, scope, branch)
+        uids = [_uid(places.get(layer)) for layer in scope.layers]
+        return Heads(**dict(zip(("base", "tenant", "user"), uids, strict=False)))
+
+    def context(self, scope: Scope, heads: Heads) -> Context:
+        """The context at any heads of this scope, past ones included, with the vectors of its entries."""
+        states = self._states(scope, heads)
+        vectors: dict[str, bytes] = {}
+        for state in states:
+            if vectors:
+                for id in (*state.layer.own, *state.layer.hidden):
+                    vectors.pop(id, None)
+            vectors.update(state.vectors)
+        layers = tuple(state.layer for state in states)
+        return Context(scope=scope, heads=heads, layers=layers, vectors=MappingProxyType(vectors))
+
+    def blame(self, scope: Scope, heads: Heads) -> Mapping[str, Blame]:
+        """Where each visible entry comes from, by entry id."""
+        blames: dict[str, Blame] = {}
+        for layer, state in zip(scope.layers, self._states(scope, heads), strict=True):
+            for hidden in state.layer.hidden:
+                blames.pop(hidden, None)
+            for id, wrote in state.wrote.items():
+                blames[id] = Blame(
+                    entry=id,
+                    scope=layer,
+                    revision=wrote.uid.hex(),
+                    author=wrote.author,
+                    at=unpack_time(wrote.at),
+                    decision_basis=BASES[wrote.basis],
+                    sources=unpack_ids(wrote.evidence),
+                )
+        return blames
+
+    # ── inside ──────────────────────────────────────────────────────────────────────────────
+
+    def _states(self, scope: Scope, heads: Heads) -> list[State]:
+        layers = scope.layers
+        if any(heads.ids[len(layers) :]):
+            raise NotFound(f"these heads are not of {scope}", hint="use the heads of this scope")
+        with self.db.reading() as cursor:
+            return [
+                EMPTY if uid is None else self._state(cursor, self._find(cursor, layer, uid))
+                for layer, uid in zip(layers, heads.ids, strict=False)
+            ]
+
+    def _served(self, cursor: Cursor, scope: Scope) -> dict[Scope, Place]:
+        """The served lines of the scope's layers; those that nobody has written to are missing."""
+        rows = cursor.rows(SERVED, agent=scope.agent, tenant=scope.tenant, user=scope.user)
+        by_name = {(tenant, user): Place(*place) for tenant, user, *place in rows}
+        places = {layer: by_name[names] for layer in scope.layers if (names := (layer.tenant, layer.user)) in by_name}
+        for layer, place in places.items():
+            self._remember(layer, place)
+        return places
+
+    def _named(self, cursor: Cursor, scope: Scope, name: str) -> Place:
+        """A named branch of the scope's own layer. Raises `NotFound`."""
+        row = cursor.row(NAMED, agent=scope.agent, tenant=scope.tenant, user=scope.user, name=name)
+        if row is None:
+            raise NotFound(f"{scope} has no branch {name!r}", hint="list the branches, or create this one first")
+        return self._begun(cursor, Place(*row))
+
+    def _begun(self, cursor: Cursor, place: Place) -> Place:
+        """A fork that nothing was committed to has the head that it began with."""
+        if place.uid is not None or place.parent is None:
+            return place
+        uid, chain = cursor.row(AT, branch=place.parent, seq=place.fork) or (None, None)
+        return place._replace(uid=uid, chain=chain)
+
+    def _find(self, cursor: Cursor, layer: Scope, uid: str) -> Place:
+        """A revision of exactly this layer. Raises `NotFound`."""
+        known = self._found.get((layer, uid))
+        if known is None:
+            row = cursor.row(FIND, uid=pack_id(uid), agent=layer.agent, tenant=layer.tenant, user=layer.user)
+            if row is None:
+                raise NotFound(f"{layer} has no revision {uid}", hint="list its revisions with log")
+            known = self._remember(layer, Place(*row))
+        return known
+
+    def _remember(self, layer: Scope, place: Place) -> Place:
+        if place.uid is not None:
+            self._found[layer, place.uid.hex()] = place
+            if len(self._found) > MAX_CACHED_ENTRIES:
+                self._found.popitem(last=False)
+        return place
+
+    def _state(self, cursor: Cursor, place: Place) -> State:
+        """A layer at a revision: the rows of its line over those of the line that it forked from."""
+        if place.seq == 0:
+            return EMPTY
+        key = (place.branch, place.seq)
+        state = self._cache.get(key)
+        if state is None:
+            below = EMPTY
+            if place.parent is not None:
+                below = self._state(cursor, Place(place.parent, place.fork, None, None, None, 0, ""))
+            state = read_state(place.branch, below, cursor.rows(LAYER, branch=place.branch, seq=place.seq))
+            self._cache.put(key, state)
+        return state
+
+
+def read_state(branch: int, below: State, rows: Sequence[Row]) -> State:
+    """The rows of a line at a revision, over the state that the line began with."""
+    own, hidden = dict(below.layer.own), set(below.layer.hidden)
+    wrote, marks, vectors = dict(below.wrote), dict(below.marks), dict(below.vectors)
+    for row in rows:
+        id = codec.unpack_id(row[0])
+        if below is not EMPTY:
+            for past in (own, wrote, marks, vectors):
+                past.pop(id, None)
+            hidden.discard(id)
+        if row[-1]:
+            marks[id] = (branch, row[10])
+            if row[1] == Effect.HIDDEN:
+                hidden.add(id)
+            continue
+        own[id] = make_entry(row)
+        wrote[id] = Wrote(branch, *row[10:16])
+        if row[16] is not None:
+            vectors[id] = row[16]
+    return State(
+        layer=Layer(own=MappingProxyType(own), hidden=frozenset(hidden)), wrote=wrote, marks=marks, vectors=vectors
+    )
+
+
+def _uid(place: Place | None) -> str | None:
+    return None if place is None or place.uid is None else place.uid.hex()

@@ -1,0 +1,291 @@
+"""The store in memory: the readable reference that the others are compared with, and quick for tests.
+
+Nothing survives the process, and there is no chain to verify. Everything is written under one lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from tokenspace.context import apply_layer, difference, merge
+from tokenspace.domain import (
+    Attempt, Blame, Case, Context, Decision, Edit, Episode, Feedback, Heads, Layer, Outcome, Put, Revision, Scope,
+    Session, Verdict, new_id,
+)  # fmt: skip
+from tokenspace.errors import NotFound, StaleHead, StoreUnavailable, UsageError
+from tokenspace.store import border
+from tokenspace.store.codec import pack_id
+
+T = TypeVar("T", Episode, Feedback, Case, Attempt)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _State:
+    """A layer at a revision, with the revision that wrote each entry and the vectors of those that have one."""
+
+    layer: Layer = field(default_factory=Layer)
+    wrote: Mapping[str, Revision] = field(default_factory=dict[str, Revision])
+    vectors: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+
+
+@dataclass(slots=True, kw_only=True)
+class _Room:
+    """All that one scope holds. A branch's history begins with that of the served line, named ""."""
+
+    lines: dict[str, list[Revision]] = field(default_factory=lambda: {"": []})
+    made: dict[str, Revision] = field(default_factory=dict[str, Revision])
+    states: dict[str | None, _State] = field(default_factory=lambda: {None: _State()})
+    episodes: dict[str, Episode] = field(default_factory=dict[str, Episode])
+    feedback: dict[str, Feedback] = field(default_factory=dict[str, Feedback])
+    cases: dict[str, Case] = field(default_factory=dict[str, Case])
+    attempts: dict[str, Attempt] = field(default_factory=dict[str, Attempt])
+    outcomes: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
+    sessions: dict[str, Session] = field(default_factory=dict[str, Session])
+
+
+class MemoryStore:
+    """Implements `protocols.Store`, and `protocols.Admin` as its own `admin`."""
+
+    def __init__(self, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._clock = clock
+        self._rooms: dict[Scope, _Room] = {}
+        self._lock = threading.RLock()
+        self._closed = False
+
+    # ── contexts and history ────────────────────────────────────────────────────────────────
+
+    def heads(self, scope: Scope, *, branch: str = "") -> Heads:
+        """See `protocols.Store`, here and below."""
+        names = ("base", "tenant", "user")
+        uids = {name: _head(self._peek(layer).lines[""]) for name, layer in zip(names, scope.layers, strict=False)}
+        if branch:
+            uids[names[len(scope.layers) - 1]] = _head(self._line(scope, branch))
+        return Heads(**uids)
+
+    def context(self, scope: Scope, heads: Heads) -> Context:
+        states = self._states(scope, heads)
+        vectors: dict[str, bytes] = {}
+        for state in states:
+            said = {*state.layer.own, *state.layer.hidden}
+            vectors = {id: data for id, data in vectors.items() if id not in said} | dict(state.vectors)
+        layers = tuple(state.layer for state in states)
+        return Context(scope=scope, heads=heads, layers=layers, vectors=MappingProxyType(vectors))
+
+    def commit(
+        self, scope: Scope, edit: Edit, verdict: Verdict, *, expect: str | None, author: str, branch: str = "",
+        vectors: Mapping[str, bytes] | None = None, attempt: Attempt | None = None,
+    ) -> Revision:  # fmt: skip
+        border.check_commit(edit, verdict, author)
+        if attempt is not None:
+            border.check_attempt(attempt, scope)
+            attempt = border.timed(attempt)
+        with self._lock:
+            line = self._line(scope, branch)
+            first = attempt and self._peek(scope).attempts.get(attempt.key)
+            if first and first.revision:
+                return self._peek(scope).made[first.revision]
+            if _head(line) != expect:
+                raise StaleHead(f"the head of {scope} has moved", hint="read the context again and rebase the edit")
+            states = self._states(scope, self.heads(scope, branch=branch))
+            inherited = merge([state.layer for state in states[:-1]])
+            before = states[-1].layer
+            after = border.storable(before, apply_layer(before, edit, inherited))
+            made = Revision(
+                id=new_id(), scope=scope, branch=branch, seq=len(line) + 1, parent=expect,
+                edit=replace(edit, ops=difference(before, after, inherited)),
+                verdict=verdict, author=author, at=border.to_millisecond(self._clock()),
+            )  # fmt: skip
+            room = self._room(scope)
+            room.states[made.id] = _state(after, made, states, vectors or {})
+            room.made[made.id] = made
+            room.lines.setdefault(branch, line).append(made)
+            if attempt is not None:
+                room.attempts[attempt.key] = replace(attempt, revision=made.id)
+            return made
+
+    def revision(self, scope: Scope, id: str) -> Revision:
+        for layer in scope.layers:
+            if id in self._peek(layer).made:
+                return self._peek(layer).made[id]
+        raise NotFound(f"{scope} has no revision {id}", hint="list its revisions with log")
+
+    def log(self, scope: Scope, *, branch: str = "", limit: int | None = None) -> list[Revision]:
+        return self._line(scope, branch)[::-1][: border.check_limit(limit)]
+
+    def blame(self, scope: Scope, heads: Heads) -> Mapping[str, Blame]:
+        blames: dict[str, Blame] = {}
+        for state in self._states(scope, heads):
+            for hidden in state.layer.hidden:
+                blames.pop(hidden, None)
+            for id, made in state.wrote.items():
+                blames[id] = Blame(
+                    entry=id, scope=made.scope, revision=made.id, author=made.author, at=made.at,
+                    decision_basis=made.verdict.basis, sources=made.edit.evidence,
+                )  # fmt: skip
+        return blames
+
+    def derived(self, scope: Scope, source: str) -> list[Revision]:
+        made = sorted(self._peek(scope).made.values(), key=lambda made: made.id, reverse=True)
+        return [each for each in made if source in (*each.edit.evidence, *each.edit.read)]
+
+    def branches(self, scope: Scope) -> Mapping[str, str | None]:
+        return {name: _head(line) for name, line in sorted(self._peek(scope).lines.items()) if name}
+
+    def create_branch(self, scope: Scope, name: str) -> str | None:
+        border.check_branch(name)
+        with self._lock:
+            room = self._room(scope)
+            if name in room.lines:
+                raise UsageError(f"{scope} has a branch {name!r} already", hint="drop it first, or choose another name")
+            room.lines[name] = list(room.lines[""])
+            return _head(room.lines[name])
+
+    def drop_branch(self, scope: Scope, name: str) -> None:
+        border.check_branch(name)
+        self._line(scope, name)
+        del self._room(scope).lines[name]
+
+    # ── evidence ────────────────────────────────────────────────────────────────────────────
+
+    def record(self, episode: Episode) -> None:
+        episode = border.timed(episode)
+        self._room(episode.scope).episodes.setdefault(episode.id, episode)
+
+    def episode(self, scope: Scope, id: str) -> Episode:
+        found = self._peek(scope).episodes.get(id)
+        if found is None:
+            raise NotFound(f"{scope} has no episode {id}", hint="look in the scope that it was recorded in")
+        return found
+
+    def episodes(self, scope: Scope, *, limit: int | None = None) -> list[Episode]:
+        return _oldest(self._peek(scope).episodes.values())[::-1][: border.check_limit(limit)]
+
+    def add_feedback(self, feedback: Feedback, case: Case | None) -> None:
+        border.check_case(feedback, case)
+        feedback, case = border.timed(feedback), case and border.timed(case)
+        with self._lock:
+            room = self._room(feedback.scope)
+            if feedback.id not in room.feedback and case is not None:
+                room.cases.setdefault(case.id, case)
+            room.feedback.setdefault(feedback.id, feedback)
+
+    def feedback(self, scope: Scope, *, ids: Sequence[str] | None = None) -> list[Feedback]:
+        return [each for each in _oldest(self._peek(scope).feedback.values()) if ids is None or each.id in set(ids)]
+
+    def cases(self, scope: Scope) -> list[Case]:
+        return _oldest(self._peek(scope).cases.values())
+
+    # ── the memory of the gate ──────────────────────────────────────────────────────────────
+
+    def save_attempt(self, attempt: Attempt) -> None:
+        attempt = border.timed(attempt)
+        with self._lock:
+            room = self._room(attempt.scope)
+            known = room.attempts.get(attempt.key)
+            if known is not None and known.revision is not None:
+                return
+            if attempt.revision is not None:
+                raise UsageError("an attempt gets its revision from commit", hint="pass the attempt to commit")
+            room.attempts[attempt.key] = attempt
+
+    def attempts(
+        self, scope: Scope, *, key: str | None = None, edit_key: str | None = None,
+        decision: Decision | None = None, limit: int | None = None,
+    ) -> list[Attempt]:  # fmt: skip
+        found = [
+            each for each in _oldest(self._peek(scope).attempts.values())
+            if key in {None, each.key} and edit_key in {None, each.edit_key}
+            and decision in {None, each.verdict.decision}
+        ]  # fmt: skip
+        return found[max(0, len(found) - border.check_limit(limit)) :]
+
+    def outcome(self, scope: Scope, key: str) -> Outcome | None:
+        return self._peek(scope).outcomes.get(key)
+
+    def save_outcome(self, scope: Scope, outcome: Outcome) -> None:
+        border.check("outcome", outcome)
+        self._room(scope).outcomes.setdefault(outcome.key, outcome)
+
+    # ── sessions, upkeep ────────────────────────────────────────────────────────────────────
+
+    def session(self, scope: Scope, id: str) -> Session | None:
+        return self._peek(scope).sessions.get(id)
+
+    def save_session(self, session: Session) -> None:
+        border.check("session", session)
+        sessions = self._room(session.scope).sessions
+        known = sessions.get(session.id, session)
+        sessions[session.id] = replace(known, last_seen=border.to_millisecond(session.last_seen))
+
+    def close(self) -> None:
+        self._closed = True
+
+    @property
+    def admin(self) -> MemoryStore:
+        """What an operator may do across scopes."""
+        return self
+
+    def scopes(self, agent: str | None = None) -> list[Scope]:
+        return sorted(scope for scope in list(self._rooms) if agent in {None, scope.agent})
+
+    def verify(self) -> list[str]:
+        """Nothing is stored, so nothing can have been altered."""
+        return []
+
+    # ── inside ──────────────────────────────────────────────────────────────────────────────
+
+    def _peek(self, scope: Scope) -> _Room:
+        """What a scope holds, for reading."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed", hint="open it again with open_store")
+        return self._rooms.get(scope) or _Room()
+
+    def _room(self, scope: Scope) -> _Room:
+        """What a scope holds, for writing."""
+        self._peek(scope)
+        return self._rooms.setdefault(scope, _Room())
+
+    def _line(self, scope: Scope, name: str) -> list[Revision]:
+        line = self._peek(scope).lines.get(name)
+        if line is None:
+            raise NotFound(f"{scope} has no branch {name!r}", hint="list the branches, or create this one first")
+        return line
+
+    def _states(self, scope: Scope, heads: Heads) -> list[_State]:
+        ids = heads.ids
+        if any(ids[len(scope.layers) :]):
+            raise NotFound(f"these heads are not of {scope}", hint="use the heads of this scope")
+        for layer, id in zip(scope.layers, ids, strict=False):
+            if id not in self._peek(layer).states:
+                raise NotFound(f"{layer} has no revision {id}", hint="list its revisions with log")
+        return [self._peek(layer).states[id] for layer, id in zip(scope.layers, ids, strict=False)]
+
+
+def _head(line: Sequence[Revision]) -> str | None:
+    return line[-1].id if line else None
+
+
+def _oldest(things: Any) -> list[Any]:
+    return sorted(things, key=lambda each: (each.at, pack_id(each.id)))
+
+
+def _state(layer: Layer, made: Revision, states: Sequence[_State], given: Mapping[str, bytes]) -> _State:
+    """The state after a commit: a vector stays with an entry while its words do."""
+    before = states[-1]
+    put = [op.entry for op in made.edit.ops if isinstance(op, Put)]
+    wrote = {id: each for id, each in before.wrote.items() if id in layer.own} | {entry.id: made for entry in put}
+    vectors = {id: data for id, data in before.vectors.items() if id in layer.own}
+    for entry in put:
+        vectors.pop(entry.id, None)
+        said = [state for state in states if entry.id in state.layer.own or entry.id in state.layer.hidden]
+        old = said[-1].layer.own.get(entry.id) if said else None
+        same = old is not None and (old.text, old.trigger) == (entry.text, entry.trigger)
+        data = given.get(entry.id) or (said[-1].vectors.get(entry.id) if same else None)
+        if data:
+            vectors[entry.id] = data
+    return _State(layer=layer, wrote=wrote, vectors=vectors)

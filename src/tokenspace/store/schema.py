@@ -1,0 +1,165 @@
+"""The tables, once, for SQLite and PostgreSQL alike.
+
+Keys are small integers inside, opaque ids outside. A *branch* is one line of one layer: the served line has the
+empty name, and a named one (a draft, a canary) forks from it at a revision number. Revisions count 1, 2, 3 … along a
+line, and a fork goes on counting from its fork point, so a pair (branch, seq) names a state for ever.
+
+An `entry` row says what an entry was from revision `born` until revision `died`; a `tomb` row says the same of its
+absence. Every change of an entry's state writes exactly one new row, born at the revision that made it: so the rows
+born at a revision *are* its edit, and reading a state is one range of one key.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, SmallInteger, Table, Text
+from sqlalchemy import UniqueConstraint as Unique
+
+SCHEMA_VERSION: Final = "0001"
+VERSION_TABLE: Final = "tokenspace_version"
+
+metadata: Final = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+def _branch() -> Column[int]:
+    return Column("branch", Integer, ForeignKey("branch.id"), primary_key=True, autoincrement=False)
+
+
+def _key(name: str, *, primary: bool = True) -> Column[bytes]:
+    """An id as bytes: see `codec.pack_id`."""
+    return Column(name, LargeBinary, primary_key=primary, nullable=False)
+
+
+def _seq(name: str, *, primary: bool = True) -> Column[int]:
+    return Column(name, Integer, primary_key=primary, nullable=False, autoincrement=False)
+
+
+def _at(name: str = "at") -> Column[int]:
+    """Milliseconds since 1970 in UTC."""
+    return Column(name, BigInteger, nullable=False)
+
+
+branch = Table(
+    "branch",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("agent", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("dropped", Integer, nullable=False, comment="0 while offered; afterwards its id, so that a name is free again"),
+    Column("parent", Integer, ForeignKey("branch.id")),
+    Column("fork", Integer, nullable=False, comment="the revision number of the parent that it began at"),
+    Unique("agent", "tenant", "user", "name", "dropped"),
+)
+
+head = Table("head", metadata, _branch(), _seq("seq", primary=False), sqlite_with_rowid=True)
+
+revision = Table(
+    "revision",
+    metadata,
+    _branch(),
+    _seq("seq"),
+    _key("uid", primary=False),
+    _at(),
+    Column("author", Text, nullable=False),
+    Column("basis", SmallInteger, nullable=False, comment="codec.BASES"),
+    Column("verdict", Text, nullable=False, comment="JSON without decision, basis and defaults"),
+    Column("message", Text, nullable=False),
+    Column("evidence", LargeBinary, nullable=False, comment="codec.pack_ids, in the order given"),
+    Column("read", LargeBinary, nullable=False),
+    Column("salt", LargeBinary, nullable=False),
+    Column("commitment", LargeBinary, nullable=False),
+    Column("chain", LargeBinary, nullable=False),
+    Unique("uid"),
+    sqlite_with_rowid=False,
+)
+
+entry = Table(
+    "entry",
+    metadata,
+    _branch(),
+    _seq("born"),
+    _key("id"),
+    Column("died", Integer),
+    Column("kind", SmallInteger, nullable=False, comment="codec.KINDS"),
+    Column("doc", Text, nullable=False),
+    Column("pos", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("trigger", Text),
+    Column("origin", SmallInteger, nullable=False),
+    Column("status", SmallInteger, nullable=False, comment="codec.STATUSES"),
+    Column("valid_until", BigInteger),
+    Column("supersedes", LargeBinary),
+    sqlite_with_rowid=False,
+)
+
+tomb = Table(
+    "tomb",
+    metadata,
+    _branch(),
+    _seq("born"),
+    _key("id"),
+    Column("died", Integer),
+    Column("effect", SmallInteger, nullable=False, comment="codec.Effect"),
+    sqlite_with_rowid=False,
+)
+
+vector = Table(
+    "vector",
+    metadata,
+    _branch(),
+    _seq("born"),
+    _key("id"),
+    Column("data", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+provenance = Table(
+    "provenance",
+    metadata,
+    _branch(),
+    _key("source"),
+    _seq("seq"),
+    Column("role", SmallInteger, primary_key=True, autoincrement=False, comment="0 evidence, 1 read"),
+    sqlite_with_rowid=False,
+)
+
+session = Table(
+    "session",
+    metadata,
+    _branch(),
+    _key("id"),
+    _at("last_seen"),
+    Column("heads", Text, nullable=False),
+)
+
+episode = Table("episode", metadata, _branch(), _key("id"), _at(), Column("body", Text, nullable=False))
+feedback = Table("feedback", metadata, _branch(), _key("id"), _at(), Column("body", Text, nullable=False))
+case = Table("replay_case", metadata, _branch(), _key("id"), _at(), Column("body", Text, nullable=False))
+
+attempt = Table(
+    "attempt",
+    metadata,
+    _branch(),
+    _key("key"),
+    _key("id", primary=False),
+    _key("edit_key", primary=False),
+    Column("decision", Text, nullable=False),
+    Column("revision", LargeBinary),
+    _at(),
+    Column("body", Text, nullable=False),
+)
+
+outcome = Table("outcome", metadata, _branch(), _key("key"), Column("body", Text, nullable=False))
+
+for _timed in (episode, feedback, case, attempt):
+    Index(None, _timed.c.branch, _timed.c.at)

@@ -1,0 +1,117 @@
+"""SQLite: the pragmas, the library's version, and what its errors mean.
+
+A private SQLite is loaded (`pysqlite3`), because versions before 3.51.3 can corrupt a WAL database that several
+connections use, and that is what most Python builds link. Never open the same file with Python's own `sqlite3` module
+in one process: closing one library's connection drops the other's locks.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.pool import NullPool
+
+from tokenspace.errors import BadData, CorruptLedger, StoreUnavailable, TokenspaceError
+
+MIN_VERSION: Final = (3, 51, 3)
+BUSY_TIMEOUT_MS: Final = 15_000
+
+# synchronous=FULL: a commit that was acknowledged survives a power cut, at the price of one fsync.
+_PRAGMAS: Final = (
+    f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA secure_delete = ON",
+)
+
+_HINTS: Final = (
+    ("locked", "another process is writing: try again, or stop the one that holds the file"),
+    ("full", "free some space on the disk and try again: what was acknowledged is kept"),
+    ("readonly", "make the file and its directory writable, or open a copy"),
+    ("unable to open", "check that the directory exists and may be written to"),
+    ("disk I/O", "check the disk (space, quota, health) and try again: what was acknowledged is kept"),
+)
+
+
+class SqliteHooks:
+    """A file."""
+
+    begin = "BEGIN IMMEDIATE"
+    snapshot = "BEGIN"
+    one_writer = True
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._module: Any = importlib.import_module("pysqlite3.dbapi2")
+        if self._module.sqlite_version_info < MIN_VERSION:
+            raise StoreUnavailable(
+                f"SQLite {self._module.sqlite_version} may corrupt a store that two connections write to",
+                hint=f"install pysqlite3 with SQLite {'.'.join(map(str, MIN_VERSION))} or later",
+            )
+
+    def engine(self) -> Engine:
+        """Makes the file, readable by its owner only, where there is none."""
+        _touch(self.path)
+        engine = create_engine(
+            f"sqlite:///{self.path}",
+            module=self._module,
+            poolclass=NullPool,
+            connect_args={"check_same_thread": False, "isolation_level": None, "timeout": BUSY_TIMEOUT_MS / 1000},
+        )
+        event.listen(engine, "connect", _configure)
+        return engine
+
+    def errors(self) -> type[Exception]:
+        """The driver's root exception."""
+        return self._module.Error
+
+    def explain(self, error: Exception) -> TokenspaceError | None:
+        """Locked, full, read-only, unreachable; not a database; damaged."""
+        text = str(error)
+        if "not a database" in text:
+            return BadData(f"{self.path} is not a tokenspace store", hint="name another file, or a new one")
+        if "malformed" in text or "Could not decode" in text:
+            return CorruptLedger(f"{self.path} is damaged: {text}", hint="restore a backup (tokenspace backup makes them)")
+        if isinstance(error, self._module.OperationalError):
+            for part, hint in _HINTS:
+                if part in text:
+                    return StoreUnavailable(f"{self.path}: {text}", hint=hint)
+        return None
+
+    def lock_schema(self, connection: Connection) -> None:
+        """BEGIN IMMEDIATE holds the file already."""
+
+    def after_load(self, connection: Connection) -> None:
+        """Row ids go on from the largest by themselves."""
+
+    def copy(self, path: Path) -> None:
+        """All pages of one consistent state into a new file, while others read and write this one."""
+        _touch(path)
+        source, target = self._module.connect(str(self.path)), self._module.connect(str(path))
+        try:
+            source.execute(_PRAGMAS[0])
+            source.backup(target)
+        finally:
+            target.close()
+            source.close()
+
+
+def _touch(path: Path) -> None:
+    """Make the file, readable by its owner only, where there is none."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise StoreUnavailable(
+            f"cannot open {path}: {error.strerror}",
+            hint="check that its directory exists and that you may write there",
+        ) from error
+
+
+def _configure(connection: Any, _record: object) -> None:
+    for pragma in _PRAGMAS:
+        connection.execute(pragma).fetchall()

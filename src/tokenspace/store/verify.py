@@ -1,0 +1,141 @@
+"""Re-deriving the ledger from its rows.
+
+Each revision's commitment is computed again from the rows that it wrote, and each link of the chain from the one
+before. Rows that no revision wrote, lives that do not end where the next one begins, heads that point nowhere and
+sources that are listed wrongly are found besides. What cannot be found from inside is a history whose tail was cut
+off cleanly, head included, unless an attempt still names what is gone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from sqlalchemy import Connection, RowMapping, Table, bindparam, select
+
+from tokenspace.domain import Scope
+from tokenspace.store import chain
+from tokenspace.store.codec import Effect, split_ids, unpack_id
+from tokenspace.store.schema import attempt, branch, entry, head, provenance, revision, tomb, vector
+
+Line = RowMapping
+Rows = list[RowMapping]
+
+
+def _of_line(table: Table) -> Any:
+    return select(table).where(table.c.branch == bindparam("line")).order_by(*table.primary_key.columns)
+
+
+_TABLES: Final = {table.name: _of_line(table) for table in (head, revision, entry, tomb, vector, provenance)}
+_LOST: Final = (
+    select(attempt.c.id, attempt.c.revision)
+    .outerjoin(revision, revision.c.uid == attempt.c.revision)
+    .where(attempt.c.revision.is_not(None), revision.c.uid.is_(None))
+)
+
+
+def verify(connection: Connection) -> list[str]:
+    """All problems of all lines, in words."""
+    problems: list[str] = []
+    tails: dict[tuple[int, int], RowMapping] = {}
+    lines = connection.execute(select(branch).order_by(branch.c.id)).mappings().all()
+    forks = {(line["parent"], line["fork"]) for line in lines if line["parent"] is not None}
+    for line in lines:
+        rows = {name: list(connection.execute(query, {"line": line["id"]}).mappings()) for name, query in _TABLES.items()}
+        tails.update({key: row for row in rows["revision"] if (key := (line["id"], row["seq"])) in forks})
+        begun = tails.get((line["parent"], line["fork"]))
+        problems += [f"{_name(line)}: {problem}" for problem in _line_problems(line, begun, rows)]
+    for id, lost in connection.execute(_LOST):
+        problems.append(f"attempt {unpack_id(id)} led to revision {unpack_id(lost)}, which is missing")
+    return problems
+
+
+def _name(line: Line) -> str:
+    scope = "/".join(line[part] for part in ("agent", "tenant", "user") if line[part])
+    return f"{scope} (branch {line['name']})" if line["name"] else scope
+
+
+def _line_problems(line: Line, begun: RowMapping | None, rows: Mapping[str, Rows]) -> Iterator[str]:
+    if line["fork"] and begun is None:
+        yield f"the revision {line['fork']} that it forked from is missing"
+    yield from _head(line, rows)
+    yield from _chain(line, begun, rows)
+    yield from _lives(rows)
+    yield from _sources(rows)
+    yield from _strays(rows)
+
+
+def _head(line: Line, rows: Mapping[str, Rows]) -> Iterator[str]:
+    last = rows["revision"][-1]["seq"] if rows["revision"] else line["fork"]
+    heads = [row["seq"] for row in rows["head"]]
+    if not heads:
+        yield "its head is missing"
+    elif heads[0] > last:
+        yield f"its head is at revision {heads[0]}, beyond the last one, {last}"
+    elif heads[0] < last:
+        yield f"its head is at revision {heads[0]}, before the last one, {last}"
+
+
+def _chain(line: Line, begun: RowMapping | None, rows: Mapping[str, Rows]) -> Iterator[str]:
+    scope = {part: line[part] for part in ("agent", "tenant", "user")}
+    previous = chain.genesis(Scope(**scope), line["name"], begun and begun["chain"])
+    parent: bytes | None = begun and begun["uid"]
+    ops: defaultdict[int, list[list[Any]]] = defaultdict(list)
+    for row in rows["entry"]:
+        ops[row["born"]].append(chain.op_of_entry(row))
+    for row in rows["tomb"]:
+        ops[row["born"]].append(chain.op_of_tomb(row))
+    expected = line["fork"] + 1
+    for row in rows["revision"]:
+        for missing in range(expected, row["seq"]):
+            yield f"revision {missing} is missing"
+        expected = row["seq"] + 1
+        what = f"revision {row['seq']} ({row['uid'].hex()})"
+        written = chain.Written(**{name: row[name] for name in chain.Written._fields})
+        if chain.commitment(row["salt"], ops.pop(row["seq"], []), written) != row["commitment"]:
+            yield f"{what}: its text, message or evidence was altered after it was committed"
+        if chain.link(previous, parent, written, row["commitment"]) != row["chain"]:
+            yield f"{what}: the chain is broken: its id, time, parent, author, verdict or commitment was altered"
+        previous, parent = row["chain"], row["uid"]
+    for seq in sorted(ops):
+        yield f"rows were written by revision {seq}, which does not exist"
+
+
+def _lives(rows: Mapping[str, Rows]) -> Iterator[str]:
+    """Each row about an entry ends where the next one about it begins, and the last one does not end."""
+    states: defaultdict[bytes, list[RowMapping]] = defaultdict(list)
+    for row in (*rows["entry"], *rows["tomb"]):
+        states[row["id"]].append(row)
+    for id, lives in states.items():
+        lives.sort(key=lambda row: row["born"])
+        ends = [*(row["born"] for row in lives[1:]), None]
+        for row, end in zip(lives, ends, strict=True):
+            if row["died"] != end:
+                yield f"entry {unpack_id(id)}: its state of revision {row['born']} ends at {row['died']}, not at {end}"
+    yield from (
+        f"entry {unpack_id(row['id'])}: unknown effect of a tomb"
+        for row in rows["tomb"]
+        if row["effect"] not in list(Effect)
+    )
+
+
+def _sources(rows: Mapping[str, Rows]) -> Iterator[str]:
+    listed = {(row["seq"], row["source"], row["role"]) for row in rows["provenance"]}
+    cited = {
+        (row["seq"], id, role)
+        for row in rows["revision"]
+        for role, name in enumerate(("evidence", "read"))
+        for id in split_ids(row[name])
+    }
+    for seq, source, _role in sorted(cited - listed):
+        yield f"revision {seq} cannot be found by its source {unpack_id(source)}"
+    for seq, source, _role in sorted(listed - cited):
+        yield f"revision {seq} is listed under {unpack_id(source)}, which it does not cite"
+
+
+def _strays(rows: Mapping[str, Rows]) -> Iterator[str]:
+    entries = {(row["born"], row["id"]) for row in rows["entry"]}
+    for row in rows["vector"]:
+        if (row["born"], row["id"]) not in entries:
+            yield f"a vector belongs to no entry: {unpack_id(row['id'])} of revision {row['born']}"
