@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from tokenspace import loop
 from tokenspace.budget import Budget
 from tokenspace.config import Parts, build, load
-from tokenspace.context import diff_text, from_markdown, revert_ops, to_markdown
+from tokenspace.context import diff_text, from_markdown, inherited, new_texts, revert_ops, to_markdown
 from tokenspace.domain import (
     Attempt,
     Blame,
@@ -96,6 +96,10 @@ class LearningAgent:
         """The store underneath."""
         return self.parts.runtime.store
 
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine of this agent's parts to its end, from code that is not asynchronous."""
+        return self._bridge.run(work)
+
     # ── the loop ────────────────────────────────────────────────────────────────────────────
     def act(
         self,
@@ -116,7 +120,7 @@ class LearningAgent:
             request = replace(request, choices=tuple(choices))
         run = self.parts.runtime
         work = loop.act(run, self.scope, request, budget=budget or Budget(), session=session, branch=self.branch)
-        return self._bridge.run(work)
+        return self.wait(work)
 
     def observe(
         self,
@@ -227,8 +231,9 @@ class LearningAgent:
         bad = self._resolve(revision)
         before, after, now = self._before(bad), self.context(bad.id), self.context()
         layers = [one.layers[-1] for one in (before, after, now)]
-        above = {id: entry for layer in now.layers[:-1] for id, entry in layer.own.items()}
-        ops = revert_ops(*layers, above)
+        ops = revert_ops(layers[0], layers[1], layers[2], inherited(now))
+        if not ops:
+            raise UsageError(f"{bad.id} was taken back already", hint="`tokenspace log` shows what is served")
         return self.commit(Edit(ops=ops, rationale=reason or f"revert {bad.id}", read=(bad.id,)))
 
     def edit(self, docs: Mapping[str, str], *, reason: str = "edited by hand") -> Revision | None:
@@ -240,7 +245,7 @@ class LearningAgent:
         """Commit a person's own edit on their authority: recorded as such, and undone like any other."""
         verdict = Verdict(decision="accept", basis="human", reason=f"by {self.principal}")
         run, context = self.parts.runtime, self.context()
-        vectors = run.recall.index(loop.new_texts(context, edit))
+        vectors = run.recall.index(new_texts(context, edit))
         return run.store.commit(
             self.scope, edit, verdict,
             expect=context.heads.of(self.scope), author=self.principal, branch=self.branch, vectors=vectors,
@@ -257,7 +262,7 @@ class LearningAgent:
         assert found.edit is not None
         run, context = self.parts.runtime, self.context()
         verdict = replace(found.verdict, decision="accept", basis="human", reason=f"approved by {self.principal}")
-        vectors = run.recall.index(loop.new_texts(context, found.edit))
+        vectors = run.recall.index(new_texts(context, found.edit))
         return run.store.commit(
             self.scope, found.edit, verdict, expect=context.heads.of(self.scope), author=found.proposer,
             branch=self.branch, vectors=vectors, attempt=replace(found, verdict=verdict),

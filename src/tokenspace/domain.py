@@ -547,14 +547,17 @@ class Session:
 class Profile:
     """What is known about a model that matters for rendering and cost; every figure is measured.
 
-    `style` is how examples are shown: "turns" as chat turns before the request, "text" inside the system
-    prompt. `recalled` is how many triggered entries a request gets at most. Tokens are bounded above by
+    `style` is how examples and triggered rules are shown: "turns" as chat turns before the last user message,
+    "text" inside it. `recalled` is how many recalled entries a request gets at most, `recalled_rules` how many of
+    them may be rules, which must match with a score of at least `rule_floor`. Tokens are bounded above by
     bytes × `tokens_per_byte` + `tokens_per_message` for each message. Prices are dollars per million tokens.
     """
 
     model: str
     style: Literal["turns", "text"] = "text"
     recalled: int = 8
+    recalled_rules: int = 2
+    rule_floor: float = 0.1
     context_tokens: int = 8_192
     core_tokens: int = 2_000
     tokens_per_byte: float = 1.0

@@ -6,7 +6,7 @@ Everything here may be replaced: a plug-in is done when it passes `tokenspace.te
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from tokenspace.budget import Budget
 from tokenspace.domain import (
@@ -104,15 +104,11 @@ class Grader(Protocol):
 class Proposer(Protocol):
     """Evidence → edit."""
 
-    @property
-    def reach(self) -> Literal["one", "all"]:
-        """Whether it is asked about one piece of feedback at a time, or about all of a scope until it is done."""
-        ...
+    reach: ClassVar[Literal["one", "all"]]
+    """Whether it is asked about one piece of feedback at a time, or about all of a scope until it is done."""
 
-    @property
-    def name(self) -> str:
-        """Name and version, such as "remember@1": a new version tries again what an old one tried."""
-        ...
+    name: ClassVar[str]
+    """Name and version, such as "remember@1": a new version tries again what an old one tried."""
 
     async def propose(self, evidence: Evidence, *, budget: Budget) -> Edit | None:
         """An edit of the evidence's scope, or None if there is nothing to propose.

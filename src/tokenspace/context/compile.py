@@ -228,11 +228,9 @@ class _Packing:
         shown: list[Entry] = []
         style = self.profile.style
         room = self.left + message_tokens(self.profile, [own])
-        for key in dict.fromkeys(ranked.id for ranked in recalled):
+        for key in _by_relevance(waiting, recalled, self.profile):
             if len(shown) >= self.profile.recalled:
                 break
-            if key not in waiting:
-                continue
             longer = [waiting[key], *shown]
             if message_tokens(self.profile, tail(own, longer, style)) > room:
                 self.dropped[key] = "over the budget"
@@ -242,3 +240,18 @@ class _Packing:
 
     def _place(self, entry: Entry) -> tuple[int, str, int, str]:
         return (section(entry, self.level[entry.id])[0], *entry.order)
+
+
+def _by_relevance(waiting: Mapping[str, Entry], recalled: Sequence[Ranked], profile: Profile) -> list[str]:
+    """Ids to pack, most relevant first: the few rules that match at all, then everything else as it was ranked.
+
+    A rule's trigger is general and short, so its score does not compare with that of an example: rules have slots
+    of their own, and a floor.
+    """
+    scores: dict[str, float] = {}
+    for one in recalled:
+        if one.id in waiting:
+            scores.setdefault(one.id, one.score)
+    rules = [key for key in scores if waiting[key].kind == Kind.RULE]
+    matching = [key for key in rules if scores[key] >= profile.rule_floor][: profile.recalled_rules]
+    return matching + [key for key in scores if waiting[key].kind != Kind.RULE]

@@ -137,7 +137,7 @@ def _described(tool: Mapping[str, Any], lines: Sequence[str]) -> Mapping[str, An
 def tail(own: Message, recalled: Sequence[Entry], style: Literal["turns", "text"]) -> tuple[Message, ...]:
     """The last user message with what was recalled for it, least relevant first; its own words stay as they are, last.
 
-    In style "turns" examples come before it as turns of a user and an assistant. Weak models copy those and
+    In style "turns" examples, and after them triggered rules, come before it as turns of a user and an assistant. Weak models copy those and
     overlook everything else; strong models do with one message, which keeps more of the prefix cached.
     """
     turns = [entry for entry in recalled if style == "turns" and is_turn(entry)]
@@ -154,8 +154,9 @@ def tail(own: Message, recalled: Sequence[Entry], style: Literal["turns", "text"
 
 
 def is_turn(entry: Entry) -> bool:
-    """Whether an entry may be shown as if it had been said: a trusted example with its input."""
-    return entry.kind == Kind.EXAMPLE and entry.trigger is not None and entry.origin >= TRUSTED
+    """Whether an entry may be shown as if it had been said: a trusted example or triggered rule."""
+    shape = entry.kind in (Kind.EXAMPLE, Kind.RULE) and entry.trigger is not None
+    return shape and entry.origin >= TRUSTED
 
 
 def _block(title: str, entries: Sequence[Entry]) -> str:

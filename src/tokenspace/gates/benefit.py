@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tokenspace.domain import Signal, Verdict
 from tokenspace.gates.settings import T2
 from tokenspace.gates.trial import Trial
 from tokenspace.stats import SequentialTest
+
+HARM_ALPHA = 0.05
+"""The same at every tier: a strict tier must not be slower to see harm."""
 
 _GRADED = frozenset({"function", "rubric"})
 
@@ -32,9 +37,11 @@ class Benefit:
             # A candidate that cannot be measured scores 0: it must not gain by timing out.
             test = test.update((after or 0.0) - before)
             finding = test.decide(alpha=alpha, beta=trial.settings.beta, cap=cap)
+            if test.harmful(alpha=HARM_ALPHA):
+                finding = "harm"
             if finding != "continue":
                 break
-        numbers = {"fixes": test.fixes, "breaks": test.breaks, "pairs": test.pairs, "e_benefit": test.e_benefit,
+        numbers: dict[str, Any] = {"fixes": test.fixes, "breaks": test.breaks, "pairs": test.pairs, "e_benefit": test.e_benefit,
                    "e_harm": test.e_harm, "e_futility": test.e_futility, "cases": tuple(used)}  # fmt: skip
         counts = f"{test.fixes} fixed, {test.breaks} broken in {test.pairs} pair(s)"
         if missing > trial.settings.missing_share * max(1, len(used)):
@@ -62,7 +69,7 @@ def instructed(trial: Trial) -> bool:
     return bool(cited) and all(item.signal is Signal.TEXT and item.principal == user for item in cited)
 
 
-def _helpful(trial: Trial, reason: str, numbers: dict[str, object]) -> Verdict:
+def _helpful(trial: Trial, reason: str, numbers: dict[str, Any]) -> Verdict:
     if trial.tier <= T2:
         return trial.verdict("accept", "tested", reason, **numbers)
     return trial.verdict(

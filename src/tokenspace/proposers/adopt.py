@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 from tokenspace.budget import Budget
 from tokenspace.domain import Edit, Entry, Evidence, Kind, Origin, Put, Signal
 
@@ -13,8 +15,8 @@ class Adopt:
     commented on. Words of tools and web pages are never adopted: they are no instructions.
     """
 
-    name = "adopt@1"
-    reach = "one"
+    name: ClassVar[str] = "adopt@1"
+    reach: ClassVar[Literal["one", "all"]] = "one"
 
     async def propose(self, evidence: Evidence, *, budget: Budget) -> Edit | None:
         """One rule for each clarification; None if the feedback holds none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final, Literal
 
 from tokenspace.budget import Budget
 from tokenspace.domain import Edit, Entry, Evidence, Feedback, Kind, Put, Signal
@@ -13,8 +13,8 @@ _CORRECTED: Final = frozenset({Signal.CORRECTION, Signal.EDIT, Signal.DEMONSTRAT
 class Remember:
     """A verified success, or a correction with its corrected output → one example."""
 
-    name = "remember@1"
-    reach = "one"
+    name: ClassVar[str] = "remember@1"
+    reach: ClassVar[Literal["one", "all"]] = "one"
 
     async def propose(self, evidence: Evidence, *, budget: Budget) -> Edit | None:
         """One example for each piece of feedback that says what the right output is; None if none does."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 from tokenspace.budget import Budget
 from tokenspace.context import Contradiction, contradiction
 from tokenspace.domain import Drop, Edit, Entry, Evidence, Kind, Status
@@ -15,8 +17,8 @@ class Retire:
     Looks only where answers come from a fixed set.
     """
 
-    name = "retire@1"
-    reach = "all"
+    name: ClassVar[str] = "retire@1"
+    reach: ClassVar[Literal["one", "all"]] = "all"
 
     def __init__(self, recall: Recall, *, neighbours: int, outvoted: float) -> None:
         self._recall = recall

@@ -12,7 +12,18 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final, TypeVar, cast
 
-from tokenspace.domain import MAX_NAME_CHARS, MAX_TEXT_BYTES, Attempt, Case, Edit, Entry, Feedback, Layer, Scope, Verdict
+from tokenspace.domain import (
+    MAX_NAME_CHARS,
+    MAX_TEXT_BYTES,
+    Attempt,
+    Case,
+    Edit,
+    Entry,
+    Feedback,
+    Layer,
+    Scope,
+    Verdict,
+)
 from tokenspace.errors import BadData, InvalidEdit, UsageError
 from tokenspace.store.codec import BASES, pack_time, unpack_time
 

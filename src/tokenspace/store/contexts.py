@@ -97,8 +97,14 @@ _NOTHING = [null() for _ in ENTRY_COLUMNS[2:]]
 LAYER: Final = union_all(
     select(
         *ENTRY_COLUMNS,
-        entry.c.born, revision.c.uid, revision.c.author, revision.c.at, revision.c.basis, revision.c.evidence,
-        vector.c.data, literal_column("0"),
+        entry.c.born,
+        revision.c.uid,
+        revision.c.author,
+        revision.c.at,
+        revision.c.basis,
+        revision.c.evidence,
+        vector.c.data,
+        literal_column("0"),
     )  # fmt: skip
     .join_from(entry, revision, and_(revision.c.branch == entry.c.branch, revision.c.seq == entry.c.born))
     .outerjoin(vector, _SAME)

@@ -167,9 +167,7 @@ def _add_revision(cursor: Cursor, line: int, at: Place, made: Revision, ops: Seq
     sealed = chain.commitment(salt, ops, written)
     begin = at.chain if at.seq > at.fork else chain.genesis(made.scope, made.branch, at.chain)
     link = chain.link(begin or b"", at.uid, written, sealed)
-    cursor.run(
-        ADD_REVISION, branch=line, seq=made.seq, salt=salt, commitment=sealed, chain=link, **written._asdict()
-    )
+    cursor.run(ADD_REVISION, branch=line, seq=made.seq, salt=salt, commitment=sealed, chain=link, **written._asdict())
     sources = {(pack_id(id), role) for role, ids in enumerate((edit.evidence, edit.read)) for id in ids}
     row = {"branch": line, "seq": made.seq}
     cursor.many(ADD_SOURCE, [{**row, "source": id, "role": role} for id, role in sorted(sources)])

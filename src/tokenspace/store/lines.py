@@ -24,8 +24,13 @@ LOCK: Final = (
 ADD_LINE: Final = (
     insert(branch)
     .values(
-        agent=bindparam("agent"), tenant=bindparam("tenant"), user=bindparam("user"), name=bindparam("name"),
-        dropped=0, parent=bindparam("parent"), fork=bindparam("fork"),
+        agent=bindparam("agent"),
+        tenant=bindparam("tenant"),
+        user=bindparam("user"),
+        name=bindparam("name"),
+        dropped=0,
+        parent=bindparam("parent"),
+        fork=bindparam("fork"),
     )  # fmt: skip
     .on_conflict_do_nothing()
 )

@@ -69,7 +69,9 @@ class PostgresqlHooks:
     def after_load(self, connection: Connection) -> None:
         """New branches are numbered after those that were copied."""
         connection.execute(
-            text("SELECT setval(pg_get_serial_sequence('branch', 'id'), (SELECT coalesce(max(id), 0) + 1 FROM branch), false)")
+            text(
+                "SELECT setval(pg_get_serial_sequence('branch', 'id'), (SELECT coalesce(max(id), 0) + 1 FROM branch), false)"
+            )
         )
 
 

@@ -55,7 +55,9 @@ branch = Table(
     Column("tenant", Text, nullable=False),
     Column("user", Text, nullable=False),
     Column("name", Text, nullable=False),
-    Column("dropped", Integer, nullable=False, comment="0 while offered; afterwards its id, so that a name is free again"),
+    Column(
+        "dropped", Integer, nullable=False, comment="0 while offered; afterwards its id, so that a name is free again"
+    ),
     Column("parent", Integer, ForeignKey("branch.id")),
     Column("fork", Integer, nullable=False, comment="the revision number of the parent that it began at"),
     Unique("agent", "tenant", "user", "name", "dropped"),

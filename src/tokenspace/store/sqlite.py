@@ -76,7 +76,9 @@ class SqliteHooks:
         if "not a database" in text:
             return BadData(f"{self.path} is not a tokenspace store", hint="name another file, or a new one")
         if "malformed" in text or "Could not decode" in text:
-            return CorruptLedger(f"{self.path} is damaged: {text}", hint="restore a backup (tokenspace backup makes them)")
+            return CorruptLedger(
+                f"{self.path} is damaged: {text}", hint="restore a backup (tokenspace backup makes them)"
+            )
         if isinstance(error, self._module.OperationalError):
             for part, hint in _HINTS:
                 if part in text:

@@ -42,7 +42,9 @@ def verify(connection: Connection) -> list[str]:
     lines = connection.execute(select(branch).order_by(branch.c.id)).mappings().all()
     forks = {(line["parent"], line["fork"]) for line in lines if line["parent"] is not None}
     for line in lines:
-        rows = {name: list(connection.execute(query, {"line": line["id"]}).mappings()) for name, query in _TABLES.items()}
+        rows = {
+            name: list(connection.execute(query, {"line": line["id"]}).mappings()) for name, query in _TABLES.items()
+        }
         tails.update({key: row for row in rows["revision"] if (key := (line["id"], row["seq"])) in forks})
         begun = tails.get((line["parent"], line["fork"]))
         problems += [f"{_name(line)}: {problem}" for problem in _line_problems(line, begun, rows)]

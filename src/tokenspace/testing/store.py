@@ -65,7 +65,9 @@ def rule(text: str, **fields: Any) -> Entry:
 def commit(store: Store, scope: Scope, *ops: Op, branch: str = "", **more: Any) -> Revision:
     """Commit operations on the head that stands."""
     expect = store.heads(scope, branch=branch).of(scope)
-    edit = Edit(ops=ops, rationale=more.pop("why", "because"), evidence=more.pop("evidence", ()), read=more.pop("read", ()))
+    edit = Edit(
+        ops=ops, rationale=more.pop("why", "because"), evidence=more.pop("evidence", ()), read=more.pop("read", ())
+    )
     verdict = more.pop("verdict", ACCEPT)
     return store.commit(scope, edit, verdict, expect=expect, author="tester", branch=branch, **more)
 
@@ -86,7 +88,9 @@ def an_attempt(key: str, *, scope: Scope = USER, decision: Decision = "reject", 
 def an_episode(scope: Scope = USER, **fields: Any) -> Episode:
     """An episode to record."""
     request = Request(messages=(Message(role="user", text="where is my card?"),))
-    return Episode(**{"scope": scope, "heads": Heads(), "request": request, "run": Run(output="Falcon"), "at": NOW, **fields})
+    return Episode(
+        **{"scope": scope, "heads": Heads(), "request": request, "run": Run(output="Falcon"), "at": NOW, **fields}
+    )
 
 
 def refuses(error: type[Exception], what: str, call: Callable[[], object]) -> None:
@@ -250,7 +254,13 @@ def every_field_is_kept(store: Store) -> None:
 
 def unicode_and_large_texts_are_kept(store: Store) -> None:
     """Any text that is valid Unicode without NUL is kept as it is, up to a million bytes."""
-    for text in ("", "naïve — 東京 🦅 \u202e\ufeff \x01\x7f", "é" * 500_000, "e\u0301 is not \u00e9", "\\u0000 'quoted\" %s"):
+    for text in (
+        "",
+        "naïve — 東京 🦅 \u202e\ufeff \x01\x7f",
+        "é" * 500_000,
+        "e\u0301 is not \u00e9",
+        "\\u0000 'quoted\" %s",
+    ):
         entry = rule(text)
         commit(store, USER, Put(entry=entry), why=text)
         assert store.context(USER, store.heads(USER)).by_id[entry.id] == entry
@@ -422,7 +432,14 @@ def evidence_is_kept_whole(store: Store) -> None:
         tools=({"name": "look", "parameters": {"type": "object", "n": [1, 2.5, None, True]}},), choices=("a", "b"),
         schema={"type": "string"}, max_output_tokens=7,
     )  # fmt: skip
-    run = Run(output="out", messages=request.messages, tool_calls=(call,), usage=Usage(calls=1, usd=0.1), latency_s=0.5, model="m")
+    run = Run(
+        output="out",
+        messages=request.messages,
+        tool_calls=(call,),
+        usage=Usage(calls=1, usd=0.1),
+        latency_s=0.5,
+        model="m",
+    )
     episode = an_episode(request=request, run=run, heads=Heads(base=new_id()), shown=(new_id(), "x"), session="s")
     store.record(episode)
     store.record(replace(episode, run=Run(output="rewritten")))
@@ -432,8 +449,12 @@ def evidence_is_kept_whole(store: Store) -> None:
     ]  # fmt: skip
     for signal, value in values:
         grader = GraderSpec(name="number", expected={"a": [1, "x"]}, options={"tolerance": 0.5})
-        feedback = _feedback(signal=signal, value=value, comment="c", trigger="t", source=Origin.OPERATOR, expects=grader)
-        case = _case(grader=grader, sources=(feedback.id,), principal="ann", pinned=True, split="sealed", request=request)
+        feedback = _feedback(
+            signal=signal, value=value, comment="c", trigger="t", source=Origin.OPERATOR, expects=grader
+        )
+        case = _case(
+            grader=grader, sources=(feedback.id,), principal="ann", pinned=True, split="sealed", request=request
+        )
         store.add_feedback(feedback, case)
         store.add_feedback(replace(feedback, value="rewritten"), _case())
         (kept,) = store.feedback(USER, ids=[feedback.id, feedback.id, new_id()])
@@ -447,7 +468,9 @@ def evidence_is_kept_whole(store: Store) -> None:
 def order_is_by_time_and_id(store: Store) -> None:
     """Lists are ordered by time, then by id, whatever order they were written in; limits take the newest."""
     times = [NOW + timedelta(seconds=n) for n in (3, 1, 2, 2)]
-    episodes = [an_episode(at=at, id=id) for at, id in zip(times, ("f" * 32, "b" * 32, "d" * 32, "c" * 32), strict=True)]
+    episodes = [
+        an_episode(at=at, id=id) for at, id in zip(times, ("f" * 32, "b" * 32, "d" * 32, "c" * 32), strict=True)
+    ]
     for episode in episodes:
         store.record(episode)
         store.add_feedback(_feedback(id=episode.id, at=episode.at), _case(id=episode.id, at=episode.at))
