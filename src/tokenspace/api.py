@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from tokenspace import loop
@@ -36,11 +36,18 @@ from tokenspace.domain import (
     Signal,
     Verdict,
 )  # fmt: skip
-from tokenspace.errors import NotFound, UsageError
-from tokenspace.loop import SleepReport
-from tokenspace.protocols import Agent, Model, Store
+from tokenspace.errors import BudgetExceeded, NotFound, UsageError
+from tokenspace.protocols import Agent, Model, Proposer, Store
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SleepReport:
+    """What was tried, in order, and the verdicts; `stopped` says why it ended before it was done, if it did."""
+
+    attempts: tuple[Attempt, ...]
+    stopped: str = ""
 
 
 class Bridge:
@@ -72,13 +79,10 @@ class Bridge:
 class LearningAgent:
     """An agent in a scope: acts, takes feedback, learns, and shows its history. Made by `tokenspace.open`."""
 
-    def __init__(
-        self, parts: Parts, scope: Scope, *, principal: str, branch: str = "", bridge: Bridge | None = None
-    ) -> None:
+    def __init__(self, parts: Parts, scope: Scope, *, principal: str, bridge: Bridge | None = None) -> None:
         self.parts = parts
         self.scope = scope
         self.principal = principal
-        self.branch = branch
         self._bridge = bridge or Bridge()
 
     # ── whose context ───────────────────────────────────────────────────────────────────────
@@ -89,7 +93,13 @@ class LearningAgent:
 
     def on(self, branch: str) -> LearningAgent:
         """The same scope on a branch of it."""
-        return LearningAgent(self.parts, self.scope, principal=self.principal, branch=branch, bridge=self._bridge)
+        parts = replace(self.parts, runtime=replace(self.parts.runtime, branch=branch))
+        return LearningAgent(parts, self.scope, principal=self.principal, bridge=self._bridge)
+
+    @property
+    def branch(self) -> str:
+        """The branch that is read and written; "" is the served line."""
+        return self.parts.runtime.branch
 
     @property
     def store(self) -> Store:
@@ -119,7 +129,7 @@ class LearningAgent:
         elif choices is not None:
             request = replace(request, choices=tuple(choices))
         run = self.parts.runtime
-        work = loop.act(run, self.scope, request, budget=budget or Budget(), session=session, branch=self.branch)
+        work = loop.act(run, self.scope, request, budget=budget or Budget(), session=session)
         return self.wait(work)
 
     def observe(
@@ -173,18 +183,28 @@ class LearningAgent:
 
     def _sleep(
         self,
-        proposers: Sequence[Any],
+        proposers: Sequence[Proposer],
         budget: Budget | None,
         on_attempt: Callable[[Attempt], None],
         *,
         again: Budget | None,
     ) -> SleepReport:
         budget = budget or Budget()
-        work = loop.sleep(
-            self.parts.runtime, self.scope, proposers, self.parts.gate,
-            budget=budget, again=again or budget, on_attempt=on_attempt, branch=self.branch,
-        )  # fmt: skip
-        return self._bridge.run(work)
+        return self.wait(self._collect(proposers, budget, again or budget, on_attempt))
+
+    async def _collect(
+        self, proposers: Sequence[Proposer], budget: Budget, again: Budget, on_attempt: Callable[[Attempt], None]
+    ) -> SleepReport:
+        parts, done, stopped = self.parts, list[Attempt](), ""
+        try:
+            async for attempt in loop.sleep(
+                parts.runtime, self.scope, proposers, parts.gate, budget=budget, again=again
+            ):
+                done.append(attempt)
+                on_attempt(attempt)
+        except BudgetExceeded as error:
+            stopped = str(error)
+        return SleepReport(attempts=tuple(done), stopped=stopped)
 
     # ── what was learned ────────────────────────────────────────────────────────────────────
     @property

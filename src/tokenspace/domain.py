@@ -451,9 +451,9 @@ class Verdict:
     unverified until it is replayed.
     """
 
-    decision: Decision
-    basis: Basis
-    reason: str
+    decision: Decision = "defer"
+    basis: Basis = "policy"
+    reason: str = ""
     gate: str = ""
     tier: int = 0
     fixes: int = 0
@@ -507,12 +507,12 @@ class Attempt:
     id: str = field(default_factory=new_id)
     scope: Scope
     key: str
-    edit_key: str
+    edit_key: str = ""
     proposer: str
     heads: Heads
     evidence: tuple[str, ...] = ()
-    edit: Edit | None
-    verdict: Verdict
+    edit: Edit | None = None
+    verdict: Verdict = Verdict()
     revision: str | None = None
     at: datetime
 
@@ -621,13 +621,17 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """What a gate judges: an edit, the context that stands and the one that would.
+    """What a gate judges: an edit, the evidence for it and the context that would stand.
 
     `previous` is the deferred attempt of the same operations, whose e-values go on.
     """
 
     edit: Edit
     evidence: Evidence
-    incumbent: Context
     candidate: Context
     previous: Attempt | None = None
+
+    @property
+    def incumbent(self) -> Context:
+        """The context that stands."""
+        return self.evidence.context

@@ -8,7 +8,7 @@ from typing import Final
 
 from tokenspace.domain import Ranked
 
-MIN_VOTES: Final = 0.5
+MIN_VOTES: Final = 0.3
 """Below this sum of similarities the neighbours are too far away to contradict anything."""
 
 

@@ -8,6 +8,8 @@ most. A confirmed break there is a contradiction, and support has already decide
 
 from __future__ import annotations
 
+from typing import Any
+
 from tokenspace.context import contradiction
 from tokenspace.domain import Case, Drop, Entry, Kind, Prompt, Put, Status, Verdict
 from tokenspace.gates.settings import T1
@@ -25,6 +27,8 @@ class Contested:
         """Accept by policy, hold back (defer), or settle by replay; None above T1."""
         if trial.tier > T1:
             return None
+        if trial.tier < T1:
+            return trial.verdict("accept", "policy", "it changes nobody else's context; unverified by replay")
         outvoted = [reason for entry in _examples(trial) if (reason := self._outvoted(entry, trial))]
         dropped = [op.id for op in trial.proposal.edit.ops if isinstance(op, Drop)]
         if not outvoted and not dropped:
@@ -58,16 +62,17 @@ class Contested:
             fixes, breaks = fixes + (after > before), breaks + (after < before)
             if breaks > fixes:
                 break
-        numbers = {"fixes": fixes, "breaks": breaks, "pairs": len(seen), "cases": tuple(seen)}
+        found = f"{fixes} fixed, {breaks} broken of {len(seen)} affected case(s) replayed"
+        numbers: dict[str, Any] = {"fixes": fixes, "breaks": breaks, "pairs": len(seen), "cases": tuple(seen)}
         if breaks > fixes:
-            return trial.verdict("reject", "tested", f"it contradicts what is verified: {breaks} replayed case(s) "
-                                 f"broke, {fixes} were fixed{'; ' + contested if contested else ''}", **numbers)  # fmt: skip
-        if not seen and contested:
             return trial.verdict(
-                "defer", "policy", f"held back: {contested}; no verified case would show it", **numbers
+                "reject", "tested", _joined(f"it contradicts what is verified: {found}", contested), **numbers
             )
-        how = f"{len(seen)} affected case(s) replayed, {fixes} fixed, {breaks} broken"
-        return trial.verdict("accept", "tested" if seen else "policy", how, **numbers)
+        if not contested:
+            return trial.verdict("accept", "tested" if seen else "policy", f"no worse without it: {found}", **numbers)
+        if fixes - breaks >= trial.settings.needed_fixes:
+            return trial.verdict("accept", "tested", f"it helps where it matters: {found}", **numbers)
+        return trial.verdict("defer", "policy", _joined("held back", contested, found), **numbers)
 
     def _nearest_first(self, trial: Trial) -> list[tuple[Case, Prompt, Prompt]]:
         affected = trial.affected
@@ -81,6 +86,10 @@ class Contested:
         vectors = self._recall.index(queries)
         order = {one.id: place for place, one in enumerate(self._recall.rank(queries, vectors, texts[0]))}
         return sorted(affected, key=lambda arm: order[arm[0].id])
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
 
 
 def closed_answers(trial: Trial) -> bool:

@@ -21,8 +21,9 @@ class GateSettings:
     chance that an edit that does not help is ever accepted; `beta` that one that helps by `delta_min` is given
     up; `cap` is the most pairs that are spent on one edit. `trigger_runs` replays the causing episode.
     `neighbours` examples vote on a new one; it is held back when another answer has more than `outvoted` times
-    the similarity of its own. `guard_cases` are replayed at most before a contested example is settled, and
-    `audit` is the share of seemingly unaffected cases that is replayed all the same.
+    the similarity of its own. `guard_cases` are replayed at most to settle a contested example, which must fix
+    `needed_fixes` more than it breaks. Above `missing_share` of unmeasured pairs nothing is concluded; one entry
+    may take `entry_share` of the core's tokens.
     """
 
     teachers: frozenset[str] = frozenset()
@@ -32,8 +33,9 @@ class GateSettings:
     delta_min: float = 0.10
     trigger_runs: int = 3
     neighbours: int = 7
-    outvoted: float = 1.5
+    outvoted: float = 2.0
     guard_cases: int = 4
+    needed_fixes: int = 2
     missing_share: float = 0.10
     entry_share: float = 0.25
     seed: int = 0
