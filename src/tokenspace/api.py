@@ -20,6 +20,7 @@ from tokenspace import loop
 from tokenspace.budget import Budget
 from tokenspace.config import Parts, build, load
 from tokenspace.context import diff_text, from_markdown, inherited, new_texts, revert_ops, to_markdown
+from tokenspace.context.check import objection
 from tokenspace.domain import (
     Attempt,
     Blame,
@@ -30,13 +31,14 @@ from tokenspace.domain import (
     Heads,
     Message,
     Origin,
+    Put,
     Request,
     Revision,
     Scope,
     Signal,
     Verdict,
 )  # fmt: skip
-from tokenspace.errors import BudgetExceeded, NotFound, UsageError
+from tokenspace.errors import BadData, BudgetExceeded, EditConflict, NotFound, UsageError
 from tokenspace.protocols import Agent, Model, Proposer, Store
 
 T = TypeVar("T")
@@ -119,18 +121,25 @@ class LearningAgent:
         session: str | None = None,
         budget: Budget | None = None,
     ) -> Episode:
-        """Answer a request with the learned context, and record the episode. `choices` constrains the answer."""
+        """Answer a request with the learned context, and record the episode. `choices` constrains the answer.
+
+        A plain text is asked with the project's own system message and choices, if its settings have any.
+        """
         if isinstance(request, str):
-            if not request.strip():
-                raise UsageError("the request is empty", hint="say what the agent shall do")
-            request = Request(
-                messages=(Message(role="user", text=request),), choices=tuple(choices) if choices else None
-            )
+            request = self._request(request, choices)
         elif choices is not None:
             request = replace(request, choices=tuple(choices))
         run = self.parts.runtime
         work = loop.act(run, self.scope, request, budget=budget or Budget(), session=session)
         return self.wait(work)
+
+    def _request(self, text: str, choices: Sequence[str] | None) -> Request:
+        found = objection(text)
+        if found:
+            raise BadData(f"the request {found[0]}", hint=found[1])
+        system = (Message(role="system", text=self.parts.system),) if self.parts.system else ()
+        allowed = tuple(choices or self.parts.choices) or None
+        return Request(messages=(*system, Message(role="user", text=text)), choices=allowed)
 
     def observe(
         self,
@@ -216,8 +225,7 @@ class LearningAgent:
         """The learned context as served now, or as of a past revision of this scope's own layer."""
         heads = self.heads
         if revision is not None:
-            layer = ("base", "tenant", "user")[len(self.scope.layers) - 1]
-            heads = replace(heads, **{layer: self._resolve(revision).id})
+            heads = replace(heads, **{self._layer: self._resolve(revision).id})
         return self.store.context(self.scope, heads)
 
     def text(self, *, blame: bool = False) -> dict[str, str]:
@@ -256,10 +264,55 @@ class LearningAgent:
             raise UsageError(f"{bad.id} was taken back already", hint="`tokenspace log` shows what is served")
         return self.commit(Edit(ops=ops, rationale=reason or f"revert {bad.id}", read=(bad.id,)))
 
-    def edit(self, docs: Mapping[str, str], *, reason: str = "edited by hand") -> Revision | None:
-        """Commit what a person changed in the Markdown of `text()`; None if nothing changed."""
-        edit = from_markdown(docs, self.context())
+    def edit(
+        self, docs: Mapping[str, str], *, reason: str = "edited by hand", since: Context | None = None
+    ) -> Revision | None:
+        """Commit what a person changed in the Markdown of `text()`; None if nothing changed.
+
+        `since` is the context that the text was made from: what came after it stays, and `EditConflict` is raised
+        where both changed the same entry. Without it, an entry that is not in the text is dropped.
+        """
+        edit, now = from_markdown(docs, since or self.context()), self.context()
+        touched = {op.entry.id if isinstance(op, Put) else op.id for op in edit.ops}
+        both = sorted(id for id in touched if since and since.by_id.get(id) != now.by_id.get(id))
+        if both:
+            raise EditConflict(
+                f"changed by somebody else meanwhile: {', '.join(both)}", hint="look at the context as it is now"
+            )
         return self.commit(replace(edit, rationale=reason)) if edit.ops else None
+
+    # ── branches ────────────────────────────────────────────────────────────────────────────
+    def branches(self) -> Mapping[str, str | None]:
+        """Branches of this scope's own layer beside the served line, with their heads."""
+        return self.store.branches(self.scope)
+
+    def create_branch(self, name: str) -> str | None:
+        """Fork the served line; returns the revision at which it forks."""
+        return self.store.create_branch(self.scope, name)
+
+    def drop_branch(self, name: str) -> None:
+        """Stop offering a branch; its revisions stay in the history."""
+        self.store.drop_branch(self.scope, name)
+
+    def publish(self, name: str) -> Revision | None:
+        """Commit to the served line what a branch changed since it forked; None if that is nothing.
+
+        A person's revision like any other. Raises `EditConflict` where the served line changed the same entries.
+        """
+        served, branch = self.on(""), self.on(name)
+        history = branch.log()
+        fork = next((one.id for one in history if one.branch != name), None)
+        before = self.store.context(self.scope, replace(served.heads, **{self._layer: fork}))
+        after, now = branch.context(), served.context()
+        try:
+            ops = revert_ops(after.layers[-1], before.layers[-1], now.layers[-1], inherited(now))
+        except EditConflict as error:
+            raise EditConflict(
+                f"the served line changed the same entries as branch {name}: {error}",
+                hint="make the branch's change by hand with `tokenspace edit`, or revert the served one first",
+            ) from None
+        made = tuple(one.id for one in history if one.branch == name)
+        return served.commit(Edit(ops=ops, rationale=f"publish branch {name}", read=made)) if ops else None
 
     def commit(self, edit: Edit) -> Revision:
         """Commit a person's own edit on their authority: recorded as such, and undone like any other."""
@@ -302,6 +355,25 @@ class LearningAgent:
         self.store.close()
 
     # ── finding ─────────────────────────────────────────────────────────────────────────────
+    def episode(self, id: str = "last") -> Episode:
+        """An episode of this scope by a unique beginning or end of its id; "last" is the newest."""
+        if id == "last":
+            newest = self.store.episodes(self.scope, limit=1)
+            if not newest:
+                raise NotFound(f"{self.scope} has no episode yet", hint="make one: tokenspace ask TEXT")
+            return newest[0]
+        return _unique(id, self.store.episodes(self.scope), lambda one: one.id, "episode")
+
+    def find(self, id: str) -> Revision | Episode | Attempt:
+        """The revision, episode or attempt of this scope that a unique beginning or end of an id names."""
+        things = [*self.log(), *self.store.episodes(self.scope), *self.store.attempts(self.scope)]
+        return _unique(id, things, lambda one: one.id, "revision, episode or attempt")
+
+    def unlearned(self) -> list[Feedback]:
+        """Feedback that no attempt was about yet, oldest first."""
+        seen = {id for attempt in self.store.attempts(self.scope) for id in attempt.evidence}
+        return [item for item in self.store.feedback(self.scope) if item.id not in seen]
+
     def _attempt(self, id: str) -> Attempt:
         return _unique(id, self.waiting(), lambda one: one.id, "deferred attempt")
 
@@ -309,8 +381,12 @@ class LearningAgent:
         return _unique(id, self.log(), lambda one: one.id, "revision")
 
     def _before(self, revision: Revision) -> Context:
-        layer = ("base", "tenant", "user")[len(self.scope.layers) - 1]
-        return self.store.context(self.scope, replace(self.heads, **{layer: revision.parent}))
+        return self.store.context(self.scope, replace(self.heads, **{self._layer: revision.parent}))
+
+    @property
+    def _layer(self) -> str:
+        """What `Heads` calls this scope's own layer."""
+        return ("base", "tenant", "user")[len(self.scope.layers) - 1]
 
 
 def _unique(part: str, things: Sequence[T], id_of: Callable[[T], str], what: str) -> T:

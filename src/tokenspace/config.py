@@ -23,12 +23,17 @@ if TYPE_CHECKING:
     from tokenspace.protocols import Agent, Gate, Model, Proposer, Store
 
 HOME: Final = ".tokenspace"
-_KEYS: Final = ("agent", "store", "model", "tenant", "user", "principal", "teachers")
+_KEYS: Final = ("agent", "store", "model", "tenant", "user", "principal", "teachers", "system", "choices")
+_LISTS: Final = ("teachers", "choices")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a project wants. `principal` is who speaks here; `teachers` may teach examples to shared layers."""
+    """What a project wants. `principal` is who speaks here; `teachers` may teach examples to shared layers.
+
+    `system` and `choices` are the agent's own system message and the only answers that it may give: they go with
+    every request that is a plain text.
+    """
 
     agent: str = "default"
     store: str = ""
@@ -37,16 +42,20 @@ class Settings:
     user: str = ""
     principal: str = ""
     teachers: frozenset[str] = field(default_factory=frozenset)
+    system: str = ""
+    choices: tuple[str, ...] = ()
     home: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Everything that one agent learns with. `learners` ask about one piece of feedback, `sleepers` about all."""
+    """Everything that one agent learns with; `system` and `choices` as in `Settings`."""
 
     runtime: Runtime
     gate: Gate
     proposers: tuple[Proposer, ...]
+    system: str = ""
+    choices: tuple[str, ...] = ()
 
 
 def find_home(start: Path | None = None) -> Path | None:
@@ -62,12 +71,17 @@ def load(given: Mapping[str, Any] | None = None, *, start: Path | None = None) -
     """
     home = find_home(start)
     values: dict[str, Any] = _read(home / "config.toml") if home else {}
+    if home and str(values.get("store", "")).startswith("sqlite:///"):
+        # A relative path in the file means the same from every folder below.
+        values["store"] = f"sqlite:///{home.parent / values['store'].removeprefix('sqlite:///')}"
     values |= {
         key: os.environ[f"TOKENSPACE_{key.upper()}"] for key in _KEYS if f"TOKENSPACE_{key.upper()}" in os.environ
     }
     values |= {key: value for key, value in (given or {}).items() if value is not None}
-    if isinstance(values.get("teachers"), str):
-        values["teachers"] = [name.strip() for name in values["teachers"].split(",") if name.strip()]
+    for key in _LISTS:
+        if isinstance(values.get(key), str):
+            values[key] = [name.strip() for name in values[key].split(",") if name.strip()]
+    values["choices"] = tuple(values.get("choices", ()))
     values["principal"] = values.get("principal") or _login()
     # Who works alone on a machine is its operator, and may teach the shared layers.
     values["teachers"] = frozenset(values.get("teachers", [values["principal"]]))
@@ -86,6 +100,11 @@ def _read(path: Path) -> dict[str, Any]:
     unknown = sorted(set(values) - set(_KEYS))
     if unknown:
         raise BadData(f"{path} has unknown settings: {', '.join(unknown)}", hint=f"known are {', '.join(_KEYS)}")
+    for key, value in values.items():
+        texts: list[Any] = value if key in _LISTS and isinstance(value, list) else [value]
+        if not all(isinstance(text, str) for text in texts):
+            wanted = 'a list of texts in quotes, such as ["a", "b"]' if key in _LISTS else "a text in quotes"
+            raise BadData(f"{path}: {key} is not what it should be", hint=f"make it {wanted}")
     return values
 
 
@@ -125,7 +144,8 @@ def build(
     rules = GateSettings(teachers=settings.teachers)
     gate = ReplayGate(runtime, lambda spec: build_grader(spec, model=judge), settings=rules)
     retire = Retire(recall, neighbours=rules.neighbours, outvoted=rules.outvoted)
-    return Parts(runtime=runtime, gate=gate, proposers=(Remember(), Adopt(), retire))
+    proposers = (Remember(), Adopt(), retire)
+    return Parts(runtime=runtime, gate=gate, proposers=proposers, system=settings.system, choices=settings.choices)
 
 
 def _agent(model: str | Model | Agent) -> tuple[Agent, Model | None]:

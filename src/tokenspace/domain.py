@@ -617,6 +617,7 @@ class Evidence:
     feedback: tuple[Feedback, ...]
     episodes: Mapping[str, Episode]
     rejected: tuple[Attempt, ...] = ()
+    held: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

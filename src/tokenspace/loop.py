@@ -20,7 +20,7 @@ from tokenspace.domain import (
 from tokenspace.errors import EditError, StaleHead
 from tokenspace.protocols import Agent, Gate, Proposer, Recall, Store
 
-REBASES, REJECTED_SHOWN = 5, 100
+REBASES, SHOWN = 5, 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +89,8 @@ async def judge(run: Runtime, gate: Gate, attempt: Attempt, *, budget: Budget) -
 
     When the head moves meanwhile, judge anew (I2): replays whose bytes did not change are remembered and free.
     """
-    feedback = run.store.feedback(attempt.scope, ids=attempt.evidence)
     for _ in range(REBASES):
-        evidence = _evidence(run, attempt.scope, feedback)
+        evidence = _evidence(run, attempt.scope, run.store.feedback(attempt.scope, ids=attempt.evidence))
         edit = stamp(attempt.edit or Edit(ops=()), evidence)
         vectors = run.recall.index(new_texts(evidence.context, edit))
         same = run.store.attempts(attempt.scope, edit_key=edit_key(edit), decision="defer", limit=1)
@@ -142,8 +141,10 @@ async def sleep(
 def _evidence(run: Runtime, scope: Scope, feedback: Sequence[Feedback]) -> Evidence:
     context = run.store.context(scope, run.store.heads(scope, branch=run.branch))
     episodes = {item.episode: run.store.episode(scope, item.episode) for item in feedback}
-    rejected = tuple(run.store.attempts(scope, decision="reject", limit=REJECTED_SHOWN))
-    return Evidence(scope=scope, context=context, feedback=tuple(feedback), episodes=episodes, rejected=rejected)
+    rejected, held = (tuple(run.store.attempts(scope, decision=it, limit=SHOWN)) for it in ("reject", "defer"))
+    return Evidence(
+        scope=scope, context=context, feedback=(*feedback,), episodes=episodes, rejected=rejected, held=held
+    )
 
 
 def _unseen(store: Store, scope: Scope, proposer: Proposer) -> list[Feedback]:

@@ -7,7 +7,7 @@ from tokenspace.context.check import is_safe_doc, validate
 from tokenspace.context.compile import compile_context, recallable, splice
 from tokenspace.context.diff import diff_text
 from tokenspace.context.markdown import from_single_text, single_text, to_markdown
-from tokenspace.context.neighbours import Contradiction, contradiction
+from tokenspace.context.neighbours import Contradiction, contradiction, taught
 from tokenspace.context.ops import (
     apply,
     apply_layer,
@@ -46,6 +46,7 @@ __all__ = [
     "single_text",
     "splice",
     "stamp",
+    "taught",
     "to_markdown",
     "validate",
     "without",

@@ -8,16 +8,7 @@ import unicodedata
 from typing import Any, Final, cast
 
 from tokenspace.context.check import objection
-from tokenspace.domain import (
-    Case,
-    Episode,
-    Feedback,
-    GraderSpec,
-    Json,
-    Request,
-    Signal,
-    digest,
-)
+from tokenspace.domain import Case, Episode, Feedback, GraderSpec, Json, Request, Signal, digest
 from tokenspace.errors import BadData, UsageError
 
 SHORT_CHARS: Final = 80

@@ -71,9 +71,7 @@ def splice(prefix: Context, tail: Context) -> Context:
         if key in source.vectors:
             vectors[key] = source.vectors[key]
     return replace(
-        tail,
-        layers=tuple(Layer(own=MappingProxyType(own)) for own in layers),
-        vectors=MappingProxyType(vectors),
+        tail, layers=tuple(Layer(own=MappingProxyType(own)) for own in layers), vectors=MappingProxyType(vectors)
     )
 
 

@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tokenspace.domain import Ranked
+from tokenspace.domain import Entry, Evidence, Kind, Put, Ranked, Status
 
 MIN_VOTES: Final = 0.3
 """Below this sum of similarities the neighbours are too far away to contradict anything."""
+
+
+MIN_RIVALS: Final = 2
+"""One example alone contradicts nothing: it may be the wrong one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +22,22 @@ class Contradiction:
 
     margin: float
     words: str
+
+
+def taught(evidence: Evidence) -> list[Entry]:
+    """Every example that was ever taught here and not rejected: those that are served, and those held back.
+
+    The held ones vote too: where the first lesson of a kind was wrong, the right ones after it are held back, and
+    would never come in if only served examples counted.
+    """
+    served = [one for one in evidence.context.entries if one.kind is Kind.EXAMPLE and one.status is Status.ACTIVE]
+    waiting = [
+        op.entry
+        for attempt in evidence.held
+        for op in (attempt.edit.ops if attempt.edit else ())
+        if isinstance(op, Put) and op.entry.kind is Kind.EXAMPLE
+    ]
+    return [*served, *(one for one in waiting if one.id not in evidence.context.by_id)]
 
 
 def contradiction(
@@ -31,13 +51,12 @@ def contradiction(
     votes: dict[str, float] = {}
     for one in neighbours:
         votes[answers[one.id]] = votes.get(answers[one.id], 0.0) + max(0.0, one.score)
+    said = [answers[one.id] for one in neighbours]
     own = votes.pop(answer, 0.0)
     rival = max(votes, key=lambda text: (votes[text], text), default=None)
-    if rival is None or votes[rival] <= own * outvoted or votes[rival] < MIN_VOTES:
+    if rival is None or said.count(rival) < MIN_RIVALS or votes[rival] <= own * outvoted or votes[rival] < MIN_VOTES:
         return None
-    said = [answers[one.id] for one in neighbours]
     words = (
-        f"{said.count(rival)} of its {len(said)} nearest verified examples say {rival!r}, "
-        f"{said.count(answer)} say {answer!r}"
+        f"{said.count(rival)} of its {len(said)} nearest examples say {rival!r}, {said.count(answer)} say {answer!r}"
     )
     return Contradiction(margin=votes[rival] / max(own, 1e-9), words=words)

@@ -9,9 +9,6 @@ from tokenspace.gates.settings import T2
 from tokenspace.gates.trial import Trial
 from tokenspace.stats import SequentialTest
 
-HARM_ALPHA = 0.05
-"""The same at every tier: a strict tier must not be slower to see harm."""
-
 _GRADED = frozenset({"function", "rubric"})
 
 
@@ -37,8 +34,6 @@ class Benefit:
             # A candidate that cannot be measured scores 0: it must not gain by timing out.
             test = test.update((after or 0.0) - before)
             finding = test.decide(alpha=alpha, beta=trial.settings.beta, cap=cap)
-            if test.harmful(alpha=HARM_ALPHA):
-                finding = "harm"
             if finding != "continue":
                 break
         numbers: dict[str, Any] = {"fixes": test.fixes, "breaks": test.breaks, "pairs": test.pairs, "e_benefit": test.e_benefit,
@@ -46,18 +41,15 @@ class Benefit:
         counts = f"{test.fixes} fixed, {test.breaks} broken in {test.pairs} pair(s)"
         if missing > trial.settings.missing_share * max(1, len(used)):
             return trial.verdict("defer", "policy", f"{missing} replays could not be measured", **numbers)
-        if finding == "harm":
-            return trial.verdict(
-                "reject", "tested", f"harmful by replay: {counts}, e-value {test.e_harm:.3g}", **numbers
-            )
         if finding == "accept":
             return _helpful(trial, f"helps by replay: {counts}, e-value {test.e_benefit:.3g}", numbers)
         if trial.tier == T2 and instructed(trial) and test.breaks <= test.fixes:
             return trial.verdict(
                 "accept", "policy", f"the user's own instruction, and no harm found: {counts}", **numbers
             )
-        if finding == "futile":
-            return trial.verdict("reject", "tested", f"no benefit by replay: {counts}", **numbers)
+        if finding != "continue":
+            effect = "harmful" if test.breaks > test.fixes else "of no benefit"
+            return trial.verdict("reject", "tested", f"{effect} by replay: {counts}", **numbers)
         return trial.verdict("defer", "policy", f"unverified: only {len(affected)} verified case(s) would show a "
                              f"difference; {counts}", **numbers)  # fmt: skip
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tokenspace.context import contradiction
-from tokenspace.domain import Case, Drop, Entry, Kind, Prompt, Put, Status, Verdict
+from tokenspace.context import contradiction, taught
+from tokenspace.domain import Case, Drop, Entry, Kind, Prompt, Put, Verdict
 from tokenspace.gates.settings import T1
 from tokenspace.gates.trial import Trial
 from tokenspace.protocols import Recall
@@ -32,21 +32,20 @@ class Contested:
         outvoted = [reason for entry in _examples(trial) if (reason := self._outvoted(entry, trial))]
         dropped = [op.id for op in trial.proposal.edit.ops if isinstance(op, Drop)]
         if not outvoted and not dropped:
-            return trial.verdict("accept", "policy", "no verified example near it disagrees; unverified by replay")
+            return trial.verdict("accept", "policy", "no example near it disagrees; unverified by replay")
         if outvoted and (trial.proposal.previous is None or trial.budget.left("calls") < 1):
             return trial.verdict("defer", "policy", f"held back: {outvoted[0]}")
         return await self._settle(trial, outvoted[0] if outvoted else "")
 
     def _outvoted(self, entry: Entry, trial: Trial) -> str:
-        """Why its nearest verified examples speak against it; empty if they do not."""
+        """Why the examples nearest to it speak against it; empty if they do not."""
         if not closed_answers(trial):
             return ""  # free answers differ in words without contradicting each other
-        others = [
-            other
-            for other in trial.proposal.incumbent.entries
-            if other.kind is Kind.EXAMPLE and other.status is Status.ACTIVE and other.id != entry.id
-        ]
-        ranked = self._recall.rank(others, trial.proposal.incumbent.vectors, entry.trigger or entry.text)
+        evidence = trial.proposal.evidence
+        others = [other for other in taught(evidence) if other.id != entry.id]
+        held = [other for other in others if other.id not in evidence.context.vectors]
+        vectors = {**evidence.context.vectors, **self._recall.index(held)}
+        ranked = self._recall.rank(others, vectors, entry.trigger or entry.text)
         answers = {other.id: other.text for other in others}
         nearest = ranked[: trial.settings.neighbours]
         found = contradiction(entry.text, nearest, answers, outvoted=trial.settings.outvoted)

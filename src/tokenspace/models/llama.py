@@ -212,7 +212,8 @@ def _profile(file: Path | None, context_tokens: int) -> Profile:
     return Profile(
         model=f"{name}@{size}",
         style="turns",
-        recalled=4,
+        recalled=2,
+        recalled_rules=1,
         context_tokens=context_tokens,
         core_tokens=context_tokens // 2,
         tokens_per_byte=TOKENS_PER_BYTE,

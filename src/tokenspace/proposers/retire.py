@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from tokenspace.budget import Budget
-from tokenspace.context import Contradiction, contradiction
-from tokenspace.domain import Drop, Edit, Entry, Evidence, Kind, Status
+from tokenspace.context import Contradiction, contradiction, taught
+from tokenspace.domain import Drop, Edit, Entry, Evidence
 from tokenspace.protocols import Recall
 
 
@@ -32,9 +33,10 @@ class Retire:
         tried = {
             op.id for attempt in evidence.rejected if attempt.edit for op in attempt.edit.ops if isinstance(op, Drop)
         }
-        visible = [one for one in evidence.context.entries if one.kind is Kind.EXAMPLE and one.status is Status.ACTIVE]
-        own = [one for one in visible if one.id in evidence.context.layers[-1].own and one.id not in tried]
-        found = [(self._contradicted(one, visible, evidence), one) for one in own]
+        examples, vectors = taught(evidence), evidence.context.vectors
+        vectors = {**vectors, **self._recall.index([one for one in examples if one.id not in vectors])}
+        own = [one for one in examples if one.id in evidence.context.layers[-1].own and one.id not in tried]
+        found = [(self._contradicted(one, examples, vectors), one) for one in own]
         worst = max(((c.margin, one.id, c, one) for c, one in found if c), default=None)
         if worst is None:
             return None
@@ -47,8 +49,8 @@ class Retire:
         ]
         return Edit(ops=(Drop(id=entry.id),), rationale=why.words, evidence=tuple(cited), read=(entry.id,))
 
-    def _contradicted(self, entry: Entry, visible: list[Entry], evidence: Evidence) -> Contradiction | None:
-        others = [other for other in visible if other.id != entry.id]
-        ranked = self._recall.rank(others, evidence.context.vectors, entry.trigger or entry.text)
+    def _contradicted(self, entry: Entry, examples: list[Entry], vectors: Mapping[str, bytes]) -> Contradiction | None:
+        others = [other for other in examples if other.id != entry.id]
+        ranked = self._recall.rank(others, vectors, entry.trigger or entry.text)
         answers = {other.id: other.text for other in others}
         return contradiction(entry.text, ranked[: self._neighbours], answers, outvoted=self._outvoted)

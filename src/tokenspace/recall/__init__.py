@@ -10,11 +10,4 @@ from tokenspace.recall.embedders import HashEmbedder, WordLlamaEmbedder, default
 from tokenspace.recall.endpoint import EndpointEmbedder
 from tokenspace.recall.hybrid import HybridRecall, searched_text
 
-__all__ = [
-    "EndpointEmbedder",
-    "HashEmbedder",
-    "HybridRecall",
-    "WordLlamaEmbedder",
-    "default_embedder",
-    "searched_text",
-]
+__all__ = ["EndpointEmbedder", "HashEmbedder", "HybridRecall", "WordLlamaEmbedder", "default_embedder", "searched_text"]

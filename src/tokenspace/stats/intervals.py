@@ -40,8 +40,7 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
     half = z / shrink * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     # at the ends the bound is 0 or 1 exactly, which rounding would miss
     return Interval(
-        0.0 if successes == 0 else max(0.0, centre - half),
-        1.0 if successes == n else min(1.0, centre + half),
+        0.0 if successes == 0 else max(0.0, centre - half), 1.0 if successes == n else min(1.0, centre + half)
     )
 
 

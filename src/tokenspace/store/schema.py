@@ -135,14 +135,7 @@ provenance = Table(
     sqlite_with_rowid=False,
 )
 
-session = Table(
-    "session",
-    metadata,
-    _branch(),
-    _key("id"),
-    _at("last_seen"),
-    Column("heads", Text, nullable=False),
-)
+session = Table("session", metadata, _branch(), _key("id"), _at("last_seen"), Column("heads", Text, nullable=False))
 
 episode = Table("episode", metadata, _branch(), _key("id"), _at(), Column("body", Text, nullable=False))
 feedback = Table("feedback", metadata, _branch(), _key("id"), _at(), Column("body", Text, nullable=False))

@@ -109,8 +109,7 @@ def _touch(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
         raise StoreUnavailable(
-            f"cannot open {path}: {error.strerror}",
-            hint="check that its directory exists and that you may write there",
+            f"cannot open {path}: {error.strerror}", hint="check that its directory exists and that you may write there"
         ) from error
 
 

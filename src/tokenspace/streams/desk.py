@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 from tokenspace.api import LearningAgent
 from tokenspace.budget import Budget
 from tokenspace.domain import (
-    Attempt, Context, Entry, Feedback, Heads, Kind, Layer, Message, Prompt, Put, Request, Run, Scope, Usage,
+    Attempt, Context, Entry, Feedback, Heads, Layer, Message, Prompt, Put, Request, Run, Scope, Usage,
 )  # fmt: skip
 from tokenspace.loop import Runtime, render
 from tokenspace.protocols import Agent, Profile
@@ -207,12 +207,12 @@ class _Desk:
             result.exam[arm] = right / len(result.draw.exam)
 
     def _appended(self) -> Context:
-        """Every example that was ever proposed, in order, none of them judged."""
+        """Everything that was ever proposed, in order, none of it judged."""
         attempts = self._runtime.store.attempts(self._agent.scope)
         entries: dict[str, Entry] = {}
         for attempt in attempts:
             for op in attempt.edit.ops if attempt.edit else ():
-                if isinstance(op, Put) and op.entry.kind is Kind.EXAMPLE:
+                if isinstance(op, Put):
                     entries[op.entry.id] = op.entry
         layer = Layer(own=MappingProxyType(entries))
         vectors = self._runtime.recall.index(list(entries.values()))

@@ -140,10 +140,9 @@ def test_style_turns_shows_examples_as_turns_with_the_most_similar_last() -> Non
         ("assistant", "answer b"),
         ("user", "ask a"),
         ("assistant", "answer a"),
-        (
-            "user",
-            "Notes learned earlier, to be used where they apply:\n```\n- When cards: Ask which card.\n```\n\nWhere is my card?",
-        ),
+        ("user", "cards"),
+        ("assistant", "Ask which card."),
+        ("user", "Where is my card?"),
     ]
     assert prompt.included == ("b", "a", "r")
     assert prompt.cache_breakpoints == (0, 2)

@@ -1,0 +1,67 @@
+"""Examples: served at once, held back when their neighbours disagree, settled by replay."""
+
+from __future__ import annotations
+
+from tests.world import ALICE, World
+from tokenspace.budget import Budget
+from tokenspace.models import ScriptedModel
+
+PARCELS = ["where is my parcel", "my parcel is late", "the parcel never came", "parcel lost again"]
+
+
+def taught(world: World) -> World:
+    for text in PARCELS:
+        world.teach(text, "Kestrel")
+    for text in ("refund for a mug please", "I want a refund", "refund not here yet"):
+        world.teach(text, "Basalt")
+    return world
+
+
+def test_a_teachers_example_is_served_at_once_by_policy() -> None:
+    attempt = World(teachers=["ana"]).teach("where is my parcel", "Kestrel")
+    assert (attempt.verdict.decision, attempt.verdict.basis, attempt.verdict.tier) == ("accept", "policy", 1)
+
+
+def test_an_example_that_its_neighbours_contradict_is_held_back_without_a_model_call() -> None:
+    world = taught(World(teachers=["ana"]))
+    said = world.say(world.act("where is the parcel of mine"), "Basalt")
+    held = world.learn(said, budget=Budget(calls=0))
+    assert held.verdict.decision == "defer"
+    assert "3 of" in held.verdict.reason or "4 of" in held.verdict.reason
+    assert "Basalt" not in [text for text in world.texts()[len(PARCELS) + 3 :]]
+
+
+def test_a_held_example_that_breaks_a_verified_case_is_rejected_in_sleep() -> None:
+    world = taught(World(teachers=["ana"]))
+    world.teach("where is the parcel of mine", "Basalt")
+    verdicts = [one.verdict for one in world.sleep() if one.proposer == "remember@1"]
+    assert all(verdict.decision != "accept" for verdict in verdicts)
+
+
+def test_an_early_wrong_example_is_retired_when_its_neighbours_arrive() -> None:
+    world = World(teachers=["ana"])
+    world.teach("my parcel is lost", "Basalt")
+    taught(world)
+    wrong = next(
+        e for e in world.store.context(ALICE, world.store.heads(ALICE)).entries if e.trigger == "my parcel is lost"
+    )
+    retired = [one for one in world.sleep() if one.proposer == "retire@1" and one.verdict.decision == "accept"]
+    assert [op.id for one in retired for op in one.edit.ops] == [wrong.id]
+
+
+def test_a_users_own_example_is_never_held_back_from_themselves() -> None:
+    world = taught(World(teachers=["ana"]))
+    attempt = world.teach("where is the parcel of mine", "Basalt", scope=ALICE, by="alice")
+    assert (attempt.verdict.decision, attempt.verdict.tier) == ("accept", 0)
+
+
+def test_free_answers_that_differ_in_words_do_not_contradict() -> None:
+    world = World(ScriptedModel("It is on its way."), teachers=["ana"])
+    for words in ("It is on its way to you.", "On its way!", "We sent it."):
+        episode = world.act("where is my parcel", choices=None)
+        assert world.learn(world.say(episode, words)).verdict.decision == "accept"
+
+
+def test_an_example_of_somebody_who_is_no_teacher_waits_before_it_reaches_the_shared_base() -> None:
+    attempt = World(teachers=["ana"]).teach("where is my parcel", "Kestrel", by="mallory")
+    assert (attempt.verdict.decision, attempt.verdict.tier) == ("defer", 4)
