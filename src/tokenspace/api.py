@@ -153,8 +153,10 @@ class LearningAgent:
         comment: str = "",
         by: str | None = None,
     ) -> Feedback:
-        """Say about an episode, now or weeks later, exactly one of: what would have been right, whether it was right,
-        how good it was (0 to 1), or something in words (`trigger`: about which kind of request).
+        """Say about an episode, now or weeks later, exactly one thing.
+
+        That is what would have been right, whether it was right, how good it was (0 to 1), or something in words
+        (`trigger`: about which kind of request).
 
         `by` is the authenticated principal (default: who opened this agent). Raises `UsageError` for none or several.
         """

@@ -10,7 +10,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -614,7 +614,7 @@ class Evidence:
 
     scope: Scope
     context: Context
-    feedback: tuple[Feedback, ...]
+    feedback: Sequence[Feedback]
     episodes: Mapping[str, Episode]
     rejected: tuple[Attempt, ...] = ()
     held: tuple[Attempt, ...] = ()

@@ -142,9 +142,7 @@ def _evidence(run: Runtime, scope: Scope, feedback: Sequence[Feedback]) -> Evide
     context = run.store.context(scope, run.store.heads(scope, branch=run.branch))
     episodes = {item.episode: run.store.episode(scope, item.episode) for item in feedback}
     rejected, held = (tuple(run.store.attempts(scope, decision=it, limit=SHOWN)) for it in ("reject", "defer"))
-    return Evidence(
-        scope=scope, context=context, feedback=(*feedback,), episodes=episodes, rejected=rejected, held=held
-    )
+    return Evidence(scope=scope, context=context, feedback=feedback, episodes=episodes, rejected=rejected, held=held)
 
 
 def _unseen(store: Store, scope: Scope, proposer: Proposer) -> list[Feedback]:

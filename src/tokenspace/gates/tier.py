@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tokenspace.domain import Context, Drop, Edit, Feedback, Kind, Op, Patch, Put, Restore
 from tokenspace.gates.settings import T0, T1, T2, T3, T4, GateSettings
 
 
-def tier(edit: Edit, incumbent: Context, feedback: tuple[Feedback, ...], settings: GateSettings) -> int:
+def tier(edit: Edit, incumbent: Context, feedback: Sequence[Feedback], settings: GateSettings) -> int:
     """The strictest tier of an edit's operations (gate.md, "How strict, for whom").
 
     `feedback` is the evidence; only what the edit cites counts. An example whose cited feedback comes from

@@ -30,6 +30,7 @@ from tokenspace.store.codec import BASES, pack_time, unpack_time
 T = TypeVar("T")
 
 MAX_POS: Final = 2**31 - 1
+MAX_ID_BYTES: Final = 250
 
 
 def check(what: str, value: Any) -> None:
@@ -88,6 +89,9 @@ def check_commit(edit: Edit, verdict: Verdict, author: str) -> None:
     check("edit", edit)
     check("verdict", verdict)
     check("author", author)
+    for id in (*edit.evidence, *edit.read, *verdict.cases):
+        if len(id.encode()) > MAX_ID_BYTES:
+            raise BadData(f"{id[:40]!r}… is too long for an id", hint=f"ids have at most {MAX_ID_BYTES} bytes")
 
 
 def storable(before: Layer, after: Layer) -> Layer:

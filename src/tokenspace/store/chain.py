@@ -23,13 +23,16 @@ ENTRY_FIELDS: Final = (
 
 
 class Written(NamedTuple):
-    """A revision's own columns, except the chain's."""
+    """What a revision says, with its names spelled out; lists of ids are packed."""
 
     uid: bytes
     at: int
     author: str
+    gate: str
     basis: int
-    verdict: str
+    reason: str
+    numbers: str
+    cases: bytes
     message: str
     evidence: bytes
     read: bytes
@@ -48,7 +51,8 @@ def commitment(salt: bytes, ops: Sequence[Sequence[Any]], written: Written) -> b
 
 def link(previous: bytes, parent: bytes | None, written: Written, commitment: bytes) -> bytes:
     """The chain's value at a revision."""
-    body = [previous, written.uid, written.at, parent, written.author, written.basis, written.verdict, commitment]
+    verdict = [written.gate, written.basis, written.reason, written.numbers, written.cases]
+    body = [previous, written.uid, written.at, parent, written.author, verdict, commitment]
     return hashlib.sha256(_json(body)).digest()[:SIZE]
 
 

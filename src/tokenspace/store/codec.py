@@ -51,8 +51,8 @@ def unpack_id(raw: bytes) -> str:
 
 
 def pack_ids(ids: Sequence[str]) -> bytes:
-    """Several ids in their order, each after two bytes of length."""
-    return b"".join(len(raw).to_bytes(2, "big") + raw for raw in map(pack_id, ids))
+    """Several ids in their order, each after a byte with its length (`border` sees to it that they fit)."""
+    return b"".join(bytes((len(raw),)) + raw for raw in map(pack_id, ids))
 
 
 def unpack_ids(raw: bytes) -> tuple[str, ...]:
@@ -65,8 +65,8 @@ def split_ids(raw: bytes) -> list[bytes]:
     ids: list[bytes] = []
     at = 0
     while at < len(raw):
-        end = at + 2 + int.from_bytes(raw[at : at + 2], "big")
-        ids.append(raw[at + 2 : end])
+        end = at + 1 + raw[at]
+        ids.append(raw[at + 1 : end])
         at = end
     return ids
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -22,6 +22,7 @@ from tokenspace.store import codec
 from tokenspace.store.chain import ENTRY_FIELDS
 from tokenspace.store.codec import BASES, KINDS, STATUSES, Effect, pack_id, unpack_id, unpack_ids, unpack_time
 from tokenspace.store.database import Cursor, Database, Row
+from tokenspace.store.names import Names
 from tokenspace.store.schema import branch, entry, head, revision, tomb, vector
 
 MAX_CACHED_ENTRIES: Final = 50_000
@@ -124,7 +125,7 @@ class Wrote(NamedTuple):
     branch: int
     born: int
     uid: bytes
-    author: str
+    author: int
     at: int
     basis: int
     evidence: bytes
@@ -132,12 +133,16 @@ class Wrote(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """A layer at a revision, with who wrote what; `marks` are the live tomb rows by id: (branch, born)."""
+    """A layer at a revision, with who wrote what; `marks` are the live tomb rows by id: (branch, born).
+
+    `blames` is filled when somebody asks.
+    """
 
     layer: Layer
     wrote: Mapping[str, Wrote]
     marks: Mapping[str, tuple[int, int]]
     vectors: Mapping[str, bytes]
+    blames: dict[str, Blame] = field(default_factory=dict[str, Blame], compare=False)
 
 
 EMPTY: Final = State(layer=Layer(), wrote={}, marks={}, vectors={})
@@ -197,6 +202,7 @@ class Reading:
     def __init__(self, db: Database) -> None:
         self.db = db
         self._cache = Cache()
+        self._names = Names()
         self._found: OrderedDict[tuple[Scope, str], Place] = OrderedDict()
 
     def heads(self, scope: Scope, *, branch: str = "") -> Heads:
@@ -226,19 +232,26 @@ class Reading:
         for layer, state in zip(scope.layers, self._states(scope, heads), strict=True):
             for hidden in state.layer.hidden:
                 blames.pop(hidden, None)
-            for id, wrote in state.wrote.items():
-                blames[id] = Blame(
-                    entry=id,
-                    scope=layer,
-                    revision=wrote.uid.hex(),
-                    author=wrote.author,
-                    at=unpack_time(wrote.at),
-                    decision_basis=BASES[wrote.basis],
-                    sources=unpack_ids(wrote.evidence),
-                )
+            blames.update(self._blames(layer, state))
         return blames
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────
+
+    def _blames(self, layer: Scope, state: State) -> Mapping[str, Blame]:
+        """The blame of a layer's own entries, made once for each state."""
+        if len(state.blames) < len(state.wrote):
+            with self.db.reading() as cursor:
+                for id, wrote in state.wrote.items():
+                    state.blames[id] = Blame(
+                        entry=id,
+                        scope=layer,
+                        revision=wrote.uid.hex(),
+                        author=self._names.text(cursor, wrote.author),
+                        at=unpack_time(wrote.at),
+                        decision_basis=BASES[wrote.basis],
+                        sources=unpack_ids(wrote.evidence),
+                    )
+        return state.blames
 
     def _states(self, scope: Scope, heads: Heads) -> list[State]:
         layers = scope.layers

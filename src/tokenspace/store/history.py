@@ -10,14 +10,17 @@ from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, select
 
 from tokenspace.domain import Drop, Edit, Op, Put, Restore, Revision, Scope, Verdict
 from tokenspace.errors import NotFound
-from tokenspace.store import border, codec
+from tokenspace.store import border, chain, codec
 from tokenspace.store.codec import BASES, Effect, pack_id, unpack_id, unpack_ids, unpack_time
 from tokenspace.store.contexts import AT, ENTRY_COLUMNS, HERE, NAMED, Place, make_entry
 from tokenspace.store.database import Cursor, Row
 from tokenspace.store.lines import Lines
 from tokenspace.store.schema import branch, entry, provenance, revision, tomb
 
-VERDICT_COLUMNS: Final = frozenset({"decision", "basis"})
+VERDICT_COLUMNS: Final = frozenset({"decision", "basis", "gate", "reason", "cases"})
+
+_AUTHOR: Final = 1 + chain.Written._fields.index("author")
+_GATE: Final = 1 + chain.Written._fields.index("gate")
 
 
 def _range(table: Table, column: ColumnElement[int]) -> ColumnElement[bool]:
@@ -31,7 +34,7 @@ def _born(table: Table, *columns: Any) -> Select[Any]:
 ENTRIES: Final = _born(entry, *ENTRY_COLUMNS)
 TOMBS: Final = _born(tomb, tomb.c.id, tomb.c.effect)
 REVISIONS: Final = (
-    select(*(revision.c[name] for name in ("seq", "uid", "at", "author", "basis", "verdict", "message", "evidence", "read")))
+    select(*(revision.c[name] for name in ("seq", *chain.Written._fields)))
     .where(_range(revision, revision.c.seq))
     .order_by(revision.c.seq.desc())
 )  # fmt: skip
@@ -96,7 +99,9 @@ class History(Lines):
             ops[born].append((unpack_id(id), _op_of_tomb(unpack_id(id), effect)))
         parents = [*(row[1] for row in rows[1:]), self._uid_before(cursor, place, low)]
         return [
-            _revision(layer, place.name, row, parent, [op for _, op in sorted(ops[row[0]], key=lambda pair: pair[0])])
+            self._revision(
+                cursor, layer, place.name, row, parent=parent, ops=[op for _, op in sorted(ops[row[0]], key=_first)]
+            )
             for row, parent in zip(rows, parents, strict=True)
         ]
 
@@ -105,21 +110,36 @@ class History(Lines):
         row = cursor.row(AT, branch=place.parent if forked else place.branch, seq=seq - 1)
         return row and row[0]
 
+    def _revision(
+        self, cursor: Cursor, layer: Scope, name: str, row: Row, *, parent: bytes | None, ops: Sequence[Op]
+    ) -> Revision:
+        seq, written = row[0], chain.Written(*row[1:])
+        verdict = codec.loads(
+            Verdict,
+            written.numbers,
+            decision="accept",
+            basis=BASES[written.basis],
+            gate=self._names.text(cursor, row[_GATE]),
+            reason=written.reason,
+            cases=unpack_ids(written.cases),
+        )
+        evidence, read = unpack_ids(written.evidence), unpack_ids(written.read)
+        return Revision(
+            id=written.uid.hex(),
+            scope=layer,
+            branch=name,
+            seq=seq,
+            parent=parent and parent.hex(),
+            edit=Edit(ops=tuple(ops), rationale=written.message, evidence=evidence, read=read),
+            verdict=verdict,
+            author=self._names.text(cursor, row[_AUTHOR]),
+            at=unpack_time(written.at),
+        )
+
+
+def _first(pair: tuple[str, Op]) -> str:
+    return pair[0]
+
 
 def _op_of_tomb(id: str, effect: int) -> Op:
     return Restore(id=id) if effect == Effect.RESTORED else Drop(id=id)
-
-
-def _revision(layer: Scope, name: str, row: Row, parent: bytes | None, ops: Sequence[Op]) -> Revision:
-    seq, uid, at, author, basis, verdict, message, evidence, read = row
-    return Revision(
-        id=uid.hex(),
-        scope=layer,
-        branch=name,
-        seq=seq,
-        parent=parent and parent.hex(),
-        edit=Edit(ops=tuple(ops), rationale=message, evidence=unpack_ids(evidence), read=unpack_ids(read)),
-        verdict=codec.loads(Verdict, verdict, decision="accept", basis=BASES[basis]),
-        author=author,
-        at=unpack_time(at),
-    )

@@ -102,12 +102,42 @@ class Ledger(History, Attempts):
         born = {"branch": line, "born": made.seq}
         cursor.many(ADD_ENTRY, [{**born, **put} for put in puts])
         cursor.many(ADD_TOMB, [{**born, **gone} for gone in tombs])
-        _add_revision(cursor, line, at, made, [*map(chain.op_of_entry, puts), *map(chain.op_of_tomb, tombs)])
+        ops_written = [*map(chain.op_of_entry, puts), *map(chain.op_of_tomb, tombs)]
+        self._add_revision(cursor, line, at, made, ops_written)
         held = ((op.entry, _vector(op.entry, vectors, states)) for op in ops if isinstance(op, Put))
         cursor.many(ADD_VECTOR, [{**born, "id": pack_id(put.id), "data": data} for put, data in held if data])
         if cursor.run(MOVE_HEAD, line=line, expected=at.seq, made=made.seq) != 1:
             raise StaleHead(f"the head of {scope} has moved", hint="read the context again and rebase the edit")
         return made
+
+    def _add_revision(
+        self, cursor: Cursor, line: int, at: Place, made: Revision, ops: Sequence[Sequence[Any]]
+    ) -> None:
+        """The revision with its commitment and its link in the chain, and the sources to find it by."""
+        edit = made.edit
+        verdict = made.verdict
+        written = chain.Written(
+            uid=pack_id(made.id),
+            at=pack_time(made.at),
+            author=made.author,
+            gate=verdict.gate,
+            basis=BASES.index(verdict.basis),
+            reason=verdict.reason,
+            numbers=codec.dumps(verdict, skip=VERDICT_COLUMNS),
+            cases=pack_ids(verdict.cases),
+            message=edit.rationale,
+            evidence=pack_ids(edit.evidence),
+            read=pack_ids(edit.read),
+        )
+        salt = chain.new_salt()
+        sealed = chain.commitment(salt, ops, written)
+        begin = at.chain if at.seq > at.fork else chain.genesis(made.scope, made.branch, at.chain)
+        link = chain.link(begin or b"", at.uid, written, sealed)
+        row = {**written._asdict(), "author": self._names.number(cursor, made.author), "gate": self._names.number(cursor, verdict.gate)}
+        cursor.run(ADD_REVISION, branch=line, seq=made.seq, salt=salt, commitment=sealed, chain=link, **row)
+        sources = {(pack_id(id), role) for role, ids in enumerate((edit.evidence, edit.read)) for id in ids}
+        row = {"branch": line, "seq": made.seq}
+        cursor.many(ADD_SOURCE, [{**row, "source": id, "role": role} for id, role in sorted(sources)])
 
 
 def _rows(ops: Iterable[Op], hidden: frozenset[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -148,29 +178,6 @@ def _end_rows(cursor: Cursor, line: int, before: State, made: Revision) -> None:
             cursor.run(END_ENTRY, line=line, was=wrote.born, what=pack_id(id), made=made.seq)
         elif mark is not None and mark[0] == line:
             cursor.run(END_TOMB, line=line, was=mark[1], what=pack_id(id), made=made.seq)
-
-
-def _add_revision(cursor: Cursor, line: int, at: Place, made: Revision, ops: Sequence[Sequence[Any]]) -> None:
-    """The revision with its commitment and its link in the chain, and the sources to find it by."""
-    edit = made.edit
-    written = chain.Written(
-        uid=pack_id(made.id),
-        at=pack_time(made.at),
-        author=made.author,
-        basis=BASES.index(made.verdict.basis),
-        verdict=codec.dumps(made.verdict, skip=VERDICT_COLUMNS),
-        message=edit.rationale,
-        evidence=pack_ids(edit.evidence),
-        read=pack_ids(edit.read),
-    )
-    salt = chain.new_salt()
-    sealed = chain.commitment(salt, ops, written)
-    begin = at.chain if at.seq > at.fork else chain.genesis(made.scope, made.branch, at.chain)
-    link = chain.link(begin or b"", at.uid, written, sealed)
-    cursor.run(ADD_REVISION, branch=line, seq=made.seq, salt=salt, commitment=sealed, chain=link, **written._asdict())
-    sources = {(pack_id(id), role) for role, ids in enumerate((edit.evidence, edit.read)) for id in ids}
-    row = {"branch": line, "seq": made.seq}
-    cursor.many(ADD_SOURCE, [{**row, "source": id, "role": role} for id, role in sorted(sources)])
 
 
 def _vector(entry: Entry, given: Mapping[str, bytes], states: Sequence[State]) -> bytes | None:

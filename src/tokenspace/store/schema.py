@@ -42,6 +42,10 @@ def _seq(name: str, *, primary: bool = True) -> Column[int]:
     return Column(name, Integer, primary_key=primary, nullable=False, autoincrement=False)
 
 
+def _name(column: str) -> Column[int]:
+    return Column(column, Integer, ForeignKey("name.id"), nullable=False)
+
+
 def _at(name: str = "at") -> Column[int]:
     """Milliseconds since 1970 in UTC."""
     return Column(name, BigInteger, nullable=False)
@@ -63,7 +67,16 @@ branch = Table(
     Unique("agent", "tenant", "user", "name", "dropped"),
 )
 
-head = Table("head", metadata, _branch(), _seq("seq", primary=False), sqlite_with_rowid=True)
+head = Table("head", metadata, _branch(), _seq("seq", primary=False))
+
+name = Table(
+    "name",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("text", Text, nullable=False),
+    Unique("text"),
+    comment="authors and gates, which repeat in every revision",
+)
 
 revision = Table(
     "revision",
@@ -72,17 +85,19 @@ revision = Table(
     _seq("seq"),
     _key("uid", primary=False),
     _at(),
-    Column("author", Text, nullable=False),
+    _name("author"),
+    _name("gate"),
     Column("basis", SmallInteger, nullable=False, comment="codec.BASES"),
-    Column("verdict", Text, nullable=False, comment="JSON without decision, basis and defaults"),
+    Column("reason", Text, nullable=False),
+    Column("numbers", Text, nullable=False, comment="the verdict's other fields as JSON, without defaults"),
+    Column("cases", LargeBinary, nullable=False, comment="codec.pack_ids, in the order given"),
     Column("message", Text, nullable=False),
-    Column("evidence", LargeBinary, nullable=False, comment="codec.pack_ids, in the order given"),
+    Column("evidence", LargeBinary, nullable=False),
     Column("read", LargeBinary, nullable=False),
     Column("salt", LargeBinary, nullable=False),
     Column("commitment", LargeBinary, nullable=False),
     Column("chain", LargeBinary, nullable=False),
     Unique("uid"),
-    sqlite_with_rowid=False,
 )
 
 entry = Table(

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, RowMapping, Table, bindparam, select
 from tokenspace.domain import Scope
 from tokenspace.store import chain
 from tokenspace.store.codec import Effect, split_ids, unpack_id
-from tokenspace.store.schema import attempt, branch, entry, head, provenance, revision, tomb, vector
+from tokenspace.store.schema import attempt, branch, entry, head, name, provenance, revision, tomb, vector
 
 Line = RowMapping
 Rows = list[RowMapping]
@@ -40,14 +40,15 @@ def verify(connection: Connection) -> list[str]:
     problems: list[str] = []
     tails: dict[tuple[int, int], RowMapping] = {}
     lines = connection.execute(select(branch).order_by(branch.c.id)).mappings().all()
+    names = {row.id: row.text for row in connection.execute(select(name))}
     forks = {(line["parent"], line["fork"]) for line in lines if line["parent"] is not None}
     for line in lines:
         rows = {
-            name: list(connection.execute(query, {"line": line["id"]}).mappings()) for name, query in _TABLES.items()
+            table: list(connection.execute(query, {"line": line["id"]}).mappings()) for table, query in _TABLES.items()
         }
         tails.update({key: row for row in rows["revision"] if (key := (line["id"], row["seq"])) in forks})
         begun = tails.get((line["parent"], line["fork"]))
-        problems += [f"{_name(line)}: {problem}" for problem in _line_problems(line, begun, rows)]
+        problems += [f"{_name(line)}: {problem}" for problem in _line_problems(line, begun, rows, names)]
     for id, lost in connection.execute(_LOST):
         problems.append(f"attempt {unpack_id(id)} led to revision {unpack_id(lost)}, which is missing")
     return problems
@@ -58,11 +59,13 @@ def _name(line: Line) -> str:
     return f"{scope} (branch {line['name']})" if line["name"] else scope
 
 
-def _line_problems(line: Line, begun: RowMapping | None, rows: Mapping[str, Rows]) -> Iterator[str]:
+def _line_problems(
+    line: Line, begun: RowMapping | None, rows: Mapping[str, Rows], names: Mapping[int, str]
+) -> Iterator[str]:
     if line["fork"] and begun is None:
         yield f"the revision {line['fork']} that it forked from is missing"
     yield from _head(line, rows)
-    yield from _chain(line, begun, rows)
+    yield from _chain(line, begun, rows, names)
     yield from _lives(rows)
     yield from _sources(rows)
     yield from _strays(rows)
@@ -79,7 +82,9 @@ def _head(line: Line, rows: Mapping[str, Rows]) -> Iterator[str]:
         yield f"its head is at revision {heads[0]}, before the last one, {last}"
 
 
-def _chain(line: Line, begun: RowMapping | None, rows: Mapping[str, Rows]) -> Iterator[str]:
+def _chain(
+    line: Line, begun: RowMapping | None, rows: Mapping[str, Rows], names: Mapping[int, str]
+) -> Iterator[str]:
     scope = {part: line[part] for part in ("agent", "tenant", "user")}
     previous = chain.genesis(Scope(**scope), line["name"], begun and begun["chain"])
     parent: bytes | None = begun and begun["uid"]
@@ -94,7 +99,8 @@ def _chain(line: Line, begun: RowMapping | None, rows: Mapping[str, Rows]) -> It
             yield f"revision {missing} is missing"
         expected = row["seq"] + 1
         what = f"revision {row['seq']} ({row['uid'].hex()})"
-        written = chain.Written(**{name: row[name] for name in chain.Written._fields})
+        columns = {field: row[field] for field in chain.Written._fields}
+        written = chain.Written(**{**columns, "author": names.get(row["author"]), "gate": names.get(row["gate"])})
         if chain.commitment(row["salt"], ops.pop(row["seq"], []), written) != row["commitment"]:
             yield f"{what}: its text, message or evidence was altered after it was committed"
         if chain.link(previous, parent, written, row["commitment"]) != row["chain"]:
@@ -127,8 +133,8 @@ def _sources(rows: Mapping[str, Rows]) -> Iterator[str]:
     cited = {
         (row["seq"], id, role)
         for row in rows["revision"]
-        for role, name in enumerate(("evidence", "read"))
-        for id in split_ids(row[name])
+        for role, column in enumerate(("evidence", "read"))
+        for id in split_ids(row[column])
     }
     for seq, source, _role in sorted(cited - listed):
         yield f"revision {seq} cannot be found by its source {unpack_id(source)}"

@@ -70,19 +70,30 @@ def _create_lines() -> None:
 
 def _create_history() -> None:
     op.create_table(
+        "name",
+        sa.Column("id", sa.Integer(), nullable=False),
+        _text("text"),
+        sa.PrimaryKeyConstraint("id", name="pk_name"),
+        sa.UniqueConstraint("text", name="uq_name_text"),
+    )
+    op.create_table(
         "revision",
         *_branch("revision"),
         _int("seq"),
         _bytes("uid"),
         _big("at"),
-        _text("author"),
+        _int("author"),
+        _int("gate"),
         _small("basis"),
-        _text("verdict"),
+        _text("reason"),
+        _text("numbers"),
+        _bytes("cases"),
         _text("message"),
         *map(_bytes, ("evidence", "read", "salt", "commitment", "chain")),
         _key("revision", "seq"),
         sa.UniqueConstraint("uid", name="uq_revision_uid"),
-        sqlite_with_rowid=False,
+        sa.ForeignKeyConstraint(["author"], ["name.id"], name="fk_revision_author"),
+        sa.ForeignKeyConstraint(["gate"], ["name.id"], name="fk_revision_gate"),
     )
     op.create_table(
         "entry",
