@@ -28,7 +28,9 @@ def table(title: str, rows: Iterable[Sequence[object]], *, header: Sequence[str]
     print(f"\n{title}")
     for number, row in enumerate(cells):
         words = row[0].ljust(widths[0])
-        print("  ".join([words, *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]).rstrip())
+        print(
+            "  ".join([words, *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]).rstrip()
+        )
         if header and number == 0:
             print("  ".join("─" * width for width in widths))
 

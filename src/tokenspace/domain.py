@@ -608,8 +608,9 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What a proposer may look at: its feedback with the episodes it is about, the context that stands, and the
-    attempts of this scope that were rejected.
+    """What a proposer may look at: its feedback with the episodes that it is about, and the context that stands.
+
+    `rejected` and `held` are the newest of the scope's attempts that were rejected and deferred, oldest first.
     """
 
     scope: Scope

@@ -106,7 +106,7 @@ class _Global(click.Option):
 
 
 def _is_global(param: click.Parameter) -> bool:
-    return isinstance(param, _Global)
+    return isinstance(param, _Global) or param.name == "help"
 
 
 def _note(ctx: click.Context, param: click.Parameter, value: Any) -> None:

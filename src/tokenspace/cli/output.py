@@ -125,10 +125,9 @@ def told_op(op: Op) -> str:
 
 def told_edit(edit: Edit | None) -> str:
     """An edit in one line."""
-    if edit is None or not edit.ops:
-        return "nothing to propose"
-    more = f" and {len(edit.ops) - 1} more" if len(edit.ops) > 1 else ""
-    return told_op(edit.ops[0]) + more
+    ops = list(edit.ops) if edit else []
+    more = f" and {len(ops) - 1} more" if len(ops) > 1 else ""
+    return told_op(ops[0]) + more if ops else "nothing to propose"
 
 
 def decision(verdict: Verdict) -> str:

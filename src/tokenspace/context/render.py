@@ -137,7 +137,8 @@ def _described(tool: Mapping[str, Any], lines: Sequence[str]) -> Mapping[str, An
 def tail(own: Message, recalled: Sequence[Entry], style: Literal["turns", "text"]) -> tuple[Message, ...]:
     """The last user message with what was recalled for it, least relevant first; its own words stay as they are, last.
 
-    In style "turns" examples, and after them triggered rules, come before it as turns of a user and an assistant. Weak models copy those and
+    In style "turns" examples, and after them triggered rules, come before it as turns of a user and an assistant.
+    Weak models copy those and
     overlook everything else; strong models do with one message, which keeps more of the prefix cached.
     """
     turns = [entry for entry in recalled if style == "turns" and is_turn(entry)]

@@ -36,8 +36,9 @@ class Benefit:
             finding = test.decide(alpha=alpha, beta=trial.settings.beta, cap=cap)
             if finding != "continue":
                 break
-        numbers: dict[str, Any] = {"fixes": test.fixes, "breaks": test.breaks, "pairs": test.pairs, "e_benefit": test.e_benefit,
-                   "e_harm": test.e_harm, "e_futility": test.e_futility, "cases": tuple(used)}  # fmt: skip
+        numbers: dict[str, Any] = {"fixes": test.fixes, "breaks": test.breaks, "pairs": test.pairs}
+        numbers |= {"e_benefit": test.e_benefit, "e_harm": test.e_harm, "e_futility": test.e_futility}
+        numbers["cases"] = tuple(used)
         counts = f"{test.fixes} fixed, {test.breaks} broken in {test.pairs} pair(s)"
         if missing > trial.settings.missing_share * max(1, len(used)):
             return trial.verdict("defer", "policy", f"{missing} replays could not be measured", **numbers)

@@ -25,6 +25,6 @@ class TriggerCheck:
             ]
             good = sum(score is not None and score >= 0.5 for score in scores)
             if 3 * good < 2 * runs:
-                return trial.verdict("reject", "tested", f"the episode that caused it still fails: {good} of {runs} runs "
-                                     "succeeded with the edit", cases=(case.id,))  # fmt: skip
+                reason = f"the episode that caused it still fails: {good} of {runs} runs succeeded with the edit"
+                return trial.verdict("reject", "tested", reason, cases=(case.id,))
         return None

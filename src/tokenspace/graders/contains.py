@@ -30,7 +30,7 @@ class Contains:
             raise UsageError("every output contains an empty text", hint="name what the output should contain")
         return cls(expected=texts, **options)
 
-    async def grade(self, case: Case, output: str, *, budget: Budget) -> float | None:  # noqa: ARG002 (the protocol's)
+    async def grade(self, case: Case, output: str, *, budget: Budget) -> float | None:
         """Free; never None."""
         text = normal(output, ignore_case=self.ignore_case)
         found = [normal(part, ignore_case=self.ignore_case) in text for part in self.expected]

@@ -27,7 +27,7 @@ class Exact:
         """Expected: a text or a list of texts. Options: strip, ignore_case."""
         return cls(expected=read_texts(spec), **read_options(spec, {"strip": True, "ignore_case": False}))
 
-    async def grade(self, case: Case, output: str, *, budget: Budget) -> float | None:  # noqa: ARG002 (the protocol's)
+    async def grade(self, case: Case, output: str, *, budget: Budget) -> float | None:
         """Free; never None."""
         return float(self._normal(output) in {self._normal(text) for text in self.expected})
 

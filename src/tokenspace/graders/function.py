@@ -46,7 +46,7 @@ class Function:
             )
         return cls(function=functions[name], timeout_s=options["timeout_s"])
 
-    async def grade(self, case: Case, output: str, *, budget: Budget) -> float | None:  # noqa: ARG002 (the protocol's)
+    async def grade(self, case: Case, output: str, *, budget: Budget) -> float | None:
         """Costs what the function costs. Only `BudgetExceeded` passes through."""
         try:
             return as_score(await asyncio.wait_for(self._call(case, output), self.timeout_s))

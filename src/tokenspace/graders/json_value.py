@@ -25,7 +25,7 @@ class JsonEqual:
         """Expected: any JSON value, as a value (a text is the JSON string). Options: fenced."""
         return cls(expected=spec.expected, **read_options(spec, {"fenced": False}))
 
-    async def grade(self, case: Case, output: str, *, budget: Budget) -> float | None:  # noqa: ARG002 (the protocol's)
+    async def grade(self, case: Case, output: str, *, budget: Budget) -> float | None:
         """Free. Output that is not JSON is wrong; None only where both are nested too deeply to compare."""
         value = parse_json(output, fenced=self.fenced)
         try:

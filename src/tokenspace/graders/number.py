@@ -48,7 +48,7 @@ class Number:
             raise UsageError(f"'number' expects a number, not {spec.expected!r}", hint="give it as 12.5 or as '12.5'")
         return cls(expected=found[0], **options)
 
-    async def grade(self, case: Case, output: str, *, budget: Budget) -> float | None:  # noqa: ARG002 (the protocol's)
+    async def grade(self, case: Case, output: str, *, budget: Budget) -> float | None:
         """Free; never None: output without a number is wrong."""
         found = numbers_in(output, decimal=self.decimal)
         if not found or (self.pick == "only" and len(found) > 1):

@@ -54,7 +54,7 @@ class Pattern:
             ) from error
         return cls(pattern=spec.expected, **options)
 
-    async def grade(self, case: Case, output: str, *, budget: Budget) -> float | None:  # noqa: ARG002 (the protocol's)
+    async def grade(self, case: Case, output: str, *, budget: Budget) -> float | None:
         """Free. None if the time limit passed, or no child process could run."""
         flags = re.IGNORECASE if self.ignore_case else re.NOFLAG
         if not _CAN_BACKTRACK & set(self.pattern):

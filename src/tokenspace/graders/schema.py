@@ -52,7 +52,7 @@ class Schema:
             raise UsageError(f"this is not a JSON Schema: {reason}", hint="check it against its draft") from error
         return cls(schema=spec.expected, **options)
 
-    async def grade(self, case: Case, output: str, *, budget: Budget) -> float | None:  # noqa: ARG002 (the protocol's)
+    async def grade(self, case: Case, output: str, *, budget: Budget) -> float | None:
         """Free. None if a reference leads outside, the schema never ends, or a pattern in it takes too long."""
         value = parse_json(output, fenced=self.fenced)
         if value is NOT_JSON:

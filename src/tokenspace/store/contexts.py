@@ -18,7 +18,6 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from tokenspace.domain import Blame, Context, Entry, Heads, Layer, Origin, Scope
 from tokenspace.errors import NotFound
-from tokenspace.store import codec
 from tokenspace.store.chain import ENTRY_FIELDS
 from tokenspace.store.codec import BASES, KINDS, STATUSES, Effect, pack_id, unpack_id, unpack_ids, unpack_time
 from tokenspace.store.database import Cursor, Database, Row
@@ -323,17 +322,18 @@ def read_state(branch: int, below: State, rows: Sequence[Row]) -> State:
     own, hidden = dict(below.layer.own), set(below.layer.hidden)
     wrote, marks, vectors = dict(below.wrote), dict(below.marks), dict(below.vectors)
     for row in rows:
-        id = codec.unpack_id(row[0])
+        made = None if row[-1] else make_entry(row)
+        id = unpack_id(row[0]) if made is None else made.id
         if below is not EMPTY:
             for past in (own, wrote, marks, vectors):
                 past.pop(id, None)
             hidden.discard(id)
-        if row[-1]:
+        if made is None:
             marks[id] = (branch, row[10])
             if row[1] == Effect.HIDDEN:
                 hidden.add(id)
             continue
-        own[id] = make_entry(row)
+        own[id] = made
         wrote[id] = Wrote(branch, *row[10:16])
         if row[16] is not None:
             vectors[id] = row[16]

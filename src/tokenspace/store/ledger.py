@@ -110,9 +110,7 @@ class Ledger(History, Attempts):
             raise StaleHead(f"the head of {scope} has moved", hint="read the context again and rebase the edit")
         return made
 
-    def _add_revision(
-        self, cursor: Cursor, line: int, at: Place, made: Revision, ops: Sequence[Sequence[Any]]
-    ) -> None:
+    def _add_revision(self, cursor: Cursor, line: int, at: Place, made: Revision, ops: Sequence[Sequence[Any]]) -> None:
         """The revision with its commitment and its link in the chain, and the sources to find it by."""
         edit = made.edit
         verdict = made.verdict
@@ -133,7 +131,11 @@ class Ledger(History, Attempts):
         sealed = chain.commitment(salt, ops, written)
         begin = at.chain if at.seq > at.fork else chain.genesis(made.scope, made.branch, at.chain)
         link = chain.link(begin or b"", at.uid, written, sealed)
-        row = {**written._asdict(), "author": self._names.number(cursor, made.author), "gate": self._names.number(cursor, verdict.gate)}
+        row = {
+            **written._asdict(),
+            "author": self._names.number(cursor, made.author),
+            "gate": self._names.number(cursor, verdict.gate),
+        }
         cursor.run(ADD_REVISION, branch=line, seq=made.seq, salt=salt, commitment=sealed, chain=link, **row)
         sources = {(pack_id(id), role) for role, ids in enumerate((edit.evidence, edit.read)) for id in ids}
         row = {"branch": line, "seq": made.seq}

@@ -103,9 +103,11 @@ class Lines(Reading):
 
     def _lock_line(self, cursor: Cursor, scope: Scope, name: str) -> int:
         """The id of a line, whose head nobody else can move until the transaction ends. Raises `NotFound`."""
-        if not name:
+        names = {"agent": scope.agent, "tenant": scope.tenant, "user": scope.user, "name": name}
+        row = cursor.row(LOCK, **names)
+        if row is None and not name:
             self._open_line(cursor, scope)
-        row = cursor.row(LOCK, agent=scope.agent, tenant=scope.tenant, user=scope.user, name=name)
+            row = cursor.row(LOCK, **names)
         if row is None:
             raise NotFound(f"{scope} has no branch {name!r}", hint="create it first")
         return row[0]

@@ -82,9 +82,7 @@ def _head(line: Line, rows: Mapping[str, Rows]) -> Iterator[str]:
         yield f"its head is at revision {heads[0]}, before the last one, {last}"
 
 
-def _chain(
-    line: Line, begun: RowMapping | None, rows: Mapping[str, Rows], names: Mapping[int, str]
-) -> Iterator[str]:
+def _chain(line: Line, begun: RowMapping | None, rows: Mapping[str, Rows], names: Mapping[int, str]) -> Iterator[str]:
     scope = {part: line[part] for part in ("agent", "tenant", "user")}
     previous = chain.genesis(Scope(**scope), line["name"], begun and begun["chain"])
     parent: bytes | None = begun and begun["uid"]

@@ -19,7 +19,19 @@ from typing import Any, Final, Literal
 from tokenspace.api import LearningAgent
 from tokenspace.budget import Budget
 from tokenspace.domain import (
-    Attempt, Context, Entry, Feedback, Heads, Layer, Message, Prompt, Put, Request, Run, Scope, Usage,
+    Attempt,
+    Context,
+    Entry,
+    Feedback,
+    Heads,
+    Layer,
+    Message,
+    Prompt,
+    Put,
+    Request,
+    Run,
+    Scope,
+    Usage,
 )  # fmt: skip
 from tokenspace.loop import Runtime, render
 from tokenspace.protocols import Agent, Profile
@@ -104,7 +116,7 @@ class Result:
     verdicts: list[Judged] = field(default_factory=list[Judged])
     taught: list[Feedback] = field(default_factory=list[Feedback])
     exam: dict[Arm, float] = field(default_factory=dict[Arm, float])
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
     resident_mb: float = 0.0
     context: Context | None = None

@@ -118,7 +118,7 @@ def draw(
             f"{len(items)} usable rows with {len(labels)} labels are too few",
             hint=f"a run needs at least {teach + exam} rows and two labels",
         )
-    shuffled = _in_turns(items, labels, rng)
+    shuffled = _in_turns(items, rng)
     stream = shuffled[:teach]
     rng.shuffle(stream)
     mistaken = set(rng.sample(range(teach), round(teach / 10)))
@@ -131,7 +131,7 @@ def draw(
     return Draw(labels=labels, lessons=tuple(lessons), exam=tuple(shuffled[teach : teach + exam]))
 
 
-def _in_turns(items: Iterable[Item], labels: Sequence[str], rng: random.Random) -> list[Item]:
+def _in_turns(items: Iterable[Item], rng: random.Random) -> list[Item]:
     """Shuffled, and label by label in turns, so that any beginning holds all labels alike."""
     pool = list(items)
     rng.shuffle(pool)

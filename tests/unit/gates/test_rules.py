@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.world import ALICE, BASE, World, rule
+
 from tokenspace.budget import Budget
 from tokenspace.domain import Entry, GraderSpec, Kind, Prompt, Signal
 from tokenspace.errors import AuthFailed, ModelTimeout
