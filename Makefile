@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-
 FAST   := -m "not slow"
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-.PHONY: help setup setup-dev demo test test-fast check lint types layers format soak bench requirements clean
+.PHONY: help setup setup-dev demo test test-fast check lint types layers format docs soak bench requirements clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ layers: setup-dev
 
 format: setup-dev  ## put the code into its format
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+
+docs: setup  ## write the generated pages again
+	@$(BIN)/python docs/generate.py
 
 soak: setup-dev  ## the full counts that are too long for a test (about an hour)
 	TOKENSPACE_KILLS=10000 $(BIN)/python -m pytest -q tests/chaos --timeout 14400

@@ -26,7 +26,7 @@ def test_the_suite_names_the_rule_that_a_broken_store_breaks():
         def derived(self, scope, source):
             return super().derived(scope, source)[:1]
 
-    with pytest.raises(AssertionError, match="provenance_reads_both_ways: Every revision is found by each source"):
+    with pytest.raises(AssertionError, match=r"provenance_reads_both_ways: Every revision is found by each source"):
         check_store(Forgetful)
 
 
@@ -35,5 +35,5 @@ def test_the_random_programs_find_a_subtle_defect():
         def save_session(self, session):
             self._room(session.scope).sessions[session.id] = session  # and not the heads of the first save
 
-    with pytest.raises(AssertionError, match="random program .*: session of"):
+    with pytest.raises(AssertionError, match=r"random program .*: session of"):
         check_random_programs(Forgetful)

@@ -29,7 +29,7 @@ PUT: Final = _put.on_conflict_do_update(
 
 
 @cache
-def _attempts(*filters: str) -> Select[Any]:
+def _attempts(*filters: str) -> Select[*tuple[Any, ...]]:
     """Attempts of a line, newest first, by the columns that are given."""
     return (
         select(_c.id, _c.key, _c.edit_key, _c.revision, _c.at, _c.body)

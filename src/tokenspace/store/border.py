@@ -42,16 +42,18 @@ def check(what: str, value: Any) -> None:
     elif isinstance(value, datetime):
         if value.tzinfo is None:
             raise BadData(f"a time in {what} has no time zone", hint="give an aware datetime, such as one in UTC")
-    elif is_dataclass(value):
-        for f in fields(value):
-            check(what, getattr(value, f.name))
-    elif isinstance(value, Mapping):
-        for key, item in cast("Mapping[Any, Any]", value).items():
-            check(what, key)
+    else:
+        for item in _parts(value):
             check(what, item)
-    elif isinstance(value, Iterable):
-        for item in cast("Iterable[Any]", value):
-            check(what, item)
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if is_dataclass(value):
+        return [getattr(value, f.name) for f in fields(value)]
+    if isinstance(value, Mapping):
+        items = cast("Mapping[Any, Any]", value)
+        return [*items.keys(), *items.values()]
+    return value if isinstance(value, Iterable) else ()
 
 
 def _check_text(what: str, text: str) -> None:

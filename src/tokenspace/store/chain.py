@@ -1,8 +1,8 @@
 """What makes tampering show: a salted commitment to each edit, and a chain through each line's revisions.
 
-A commitment is HMAC-SHA256 of the edit's canonical JSON under a random salt, and never a plain hash: the hash of a short
-text that was erased could be guessed. With text and salt erased it says nothing, and the chain still holds, because
-it goes through commitments and not through texts. All values are cut to 16 bytes.
+A commitment is HMAC-SHA256 of the edit's canonical JSON under a random salt, and never a plain hash: the hash of a
+short text that was erased could be guessed. With text and salt erased it says nothing, and the chain still holds,
+because it goes through commitments and not through texts. All values are cut to 16 bytes.
 """
 
 from __future__ import annotations

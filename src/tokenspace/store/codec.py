@@ -130,25 +130,32 @@ def _is_default(f: Any, value: Any) -> bool:
 @cache
 def _reader(hint: Any) -> Callable[[Any], Any]:
     """A function from parsed JSON to a value of the annotated type."""
-    origin, args = get_origin(hint), get_args(hint)
-    if isinstance(hint, type) and is_dataclass(hint):
-        return _dataclass_reader(hint)
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        return hint
+    if get_origin(hint) is tuple:
+        return _tuple_reader(get_args(hint))
+    if get_origin(hint) in (Union, types.UnionType):
+        return _union_reader(get_args(hint))
     if hint is datetime:
         return datetime.fromisoformat
-    if origin is tuple:
-        items = [_reader(arg) for arg in args if arg is not Ellipsis]
-        if args[-1] is Ellipsis:
-            return lambda value: tuple(map(items[0], value))
-        return lambda value: tuple(read(item) for read, item in zip(items, value, strict=True))
-    if origin in (Union, types.UnionType):
-        if set(args) == set(_OPS.values()):
-            return _op
-        (*real,) = (arg for arg in args if arg is not type(None))
-        read = _reader(real[0]) if len(real) == 1 else _as_is
-        return lambda value: None if value is None else read(value)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return hint
+    if isinstance(hint, type) and is_dataclass(hint):
+        return _dataclass_reader(hint)
     return _as_is  # str, int, float, bool, Literal, Mapping and Any are what JSON gives
+
+
+def _tuple_reader(args: tuple[Any, ...]) -> Callable[[Any], Any]:
+    items = [_reader(arg) for arg in args if arg is not Ellipsis]
+    if args[-1] is Ellipsis:
+        return lambda value: tuple(map(items[0], value))
+    return lambda value: tuple(read(item) for read, item in zip(items, value, strict=True))
+
+
+def _union_reader(args: tuple[Any, ...]) -> Callable[[Any], Any]:
+    if set(args) == set(_OPS.values()):
+        return _op
+    real = [arg for arg in args if arg is not type(None)]
+    read = _reader(real[0]) if len(real) == 1 else _as_is
+    return lambda value: None if value is None else read(value)
 
 
 def _as_is(value: Any) -> Any:

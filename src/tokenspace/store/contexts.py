@@ -55,7 +55,7 @@ HERE: Final = and_(
 )
 
 
-def at_head(chosen: Select[Any]) -> Select[Any]:
+def at_head(chosen: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
     """Lines with their heads and, unless nothing was committed to them, the head's revision."""
     return (
         chosen.select_from(branch)
@@ -105,7 +105,7 @@ LAYER: Final = union_all(
         revision.c.evidence,
         vector.c.data,
         literal_column("0"),
-    )  # fmt: skip
+    )
     .join_from(entry, revision, and_(revision.c.branch == entry.c.branch, revision.c.seq == entry.c.born))
     .outerjoin(vector, _SAME)
     .where(_alive(entry)),
@@ -210,7 +210,7 @@ class Reading:
             places = self._served(cursor, scope)
             if branch:
                 places[scope] = self._named(cursor, scope, branch)
-        uids = [_uid(places.get(layer)) for layer in scope.layers]
+        uids = [hex_id(places.get(layer)) for layer in scope.layers]
         return Heads(**dict(zip(("base", "tenant", "user"), uids, strict=False)))
 
     def context(self, scope: Scope, heads: Heads) -> Context:
@@ -342,5 +342,6 @@ def read_state(branch: int, below: State, rows: Sequence[Row]) -> State:
     )
 
 
-def _uid(place: Place | None) -> str | None:
+def hex_id(place: Place | None) -> str | None:
+    """The id of the revision at a place."""
     return None if place is None or place.uid is None else place.uid.hex()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final, Protocol
 
@@ -19,6 +19,9 @@ from sqlalchemy import ClauseElement, Connection, Engine, event
 from tokenspace.errors import StoreUnavailable, TokenspaceError
 
 Row = tuple[Any, ...]
+Compiled = tuple[str, Mapping[str, Any], list[str] | None]
+"""SQL, parameters that it has already, and the order of parameters if they go by position."""
+
 MAX_IDLE: Final = 8
 
 
@@ -56,7 +59,7 @@ class Hooks(Protocol):
 class Cursor:
     """Runs statements on one connection."""
 
-    def __init__(self, raw: Any, compiled: Callable[[ClauseElement], tuple[str, Mapping[str, Any], list[str] | None]]):
+    def __init__(self, raw: Any, compiled: Callable[[ClauseElement], Compiled]) -> None:
         self._cursor = raw.cursor()
         self._compiled = compiled
 
@@ -98,7 +101,7 @@ class Database:
         self.engine = hooks.engine()
         self._errors = hooks.errors()
         self._idle: deque[Any] = deque()
-        self._sql: dict[ClauseElement, tuple[str, Mapping[str, Any], list[str] | None]] = {}
+        self._sql: dict[ClauseElement, Compiled] = {}
         self._writing: AbstractContextManager[Any] = threading.Lock() if hooks.one_writer else nullcontext()
         self._closed = False
         event.listen(self.engine, "begin", self._begin)
@@ -114,13 +117,13 @@ class Database:
             return cursor.row(statement, **values)
 
     @contextmanager
-    def reading(self) -> Iterator[Cursor]:
+    def reading(self) -> Generator[Cursor]:
         """Several reads on one connection, outside any transaction: of rows that never change."""
         with self._connected() as cursor:
             yield cursor
 
     @contextmanager
-    def writing(self) -> Iterator[Cursor]:
+    def writing(self) -> Generator[Cursor]:
         """One short transaction: committed at the end of the block, rolled back if anything is raised in it."""
         with self._writing, self._connected() as cursor:
             cursor.text(self.hooks.begin)
@@ -132,14 +135,17 @@ class Database:
             cursor.text("COMMIT")
 
     @contextmanager
-    def administering(self, *, snapshot: bool = False) -> Iterator[Connection]:
+    def administering(self, *, snapshot: bool = False) -> Generator[Connection]:
         """A transaction on an ordinary SQLAlchemy connection of its own, for upkeep off the hot path."""
-        with self.translating(), self.engine.connect().execution_options(snapshot=snapshot) as connection:
-            with connection.begin():
-                yield connection
+        with (
+            self.translating(),
+            self.engine.connect().execution_options(snapshot=snapshot) as connection,
+            connection.begin(),
+        ):
+            yield connection
 
     @contextmanager
-    def translating(self) -> Iterator[None]:
+    def translating(self) -> Generator[None]:
         """Driver errors become ours, with a hint."""
         from sqlalchemy.exc import DBAPIError
 
@@ -161,7 +167,7 @@ class Database:
         return self.hooks.explain(error) if isinstance(error, Exception) else None
 
     @contextmanager
-    def _connected(self) -> Iterator[Cursor]:
+    def _connected(self) -> Generator[Cursor]:
         if self._closed:
             raise StoreUnavailable("the store is closed", hint="open it again with open_store")
         with self.translating():
@@ -188,7 +194,7 @@ class Database:
         except IndexError:
             return self.engine.raw_connection()
 
-    def _compile(self, statement: ClauseElement) -> tuple[str, Mapping[str, Any], list[str] | None]:
+    def _compile(self, statement: ClauseElement) -> Compiled:
         known = self._sql.get(statement)
         if known is None:
             compiled: Any = statement.compile(dialect=self.engine.dialect)

@@ -27,7 +27,7 @@ def _range(table: Table, column: ColumnElement[int]) -> ColumnElement[bool]:
     return and_(table.c.branch == bindparam("line"), column >= bindparam("low"), column <= bindparam("high"))
 
 
-def _born(table: Table, *columns: Any) -> Select[Any]:
+def _born(table: Table, *columns: Any) -> Select[*tuple[Any, ...]]:
     return select(table.c.born, *columns).where(_range(table, table.c.born))
 
 
@@ -108,7 +108,7 @@ class History(Lines):
     def _uid_before(self, cursor: Cursor, place: Place, seq: int) -> bytes | None:
         forked = place.parent is not None and seq == place.fork + 1
         row = cursor.row(AT, branch=place.parent if forked else place.branch, seq=seq - 1)
-        return row and row[0]
+        return None if row is None else row[0]
 
     def _revision(
         self, cursor: Cursor, layer: Scope, name: str, row: Row, *, parent: bytes | None, ops: Sequence[Op]
@@ -129,7 +129,7 @@ class History(Lines):
             scope=layer,
             branch=name,
             seq=seq,
-            parent=parent and parent.hex(),
+            parent=None if parent is None else parent.hex(),
             edit=Edit(ops=tuple(ops), rationale=written.message, evidence=evidence, read=read),
             verdict=verdict,
             author=self._names.text(cursor, row[_AUTHOR]),

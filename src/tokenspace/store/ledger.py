@@ -15,7 +15,7 @@ from tokenspace.errors import StaleHead
 from tokenspace.store import border, chain, codec
 from tokenspace.store.attempts import COMMITTED, Attempts, put_attempt
 from tokenspace.store.codec import BASES, KINDS, STATUSES, Effect, pack_id, pack_ids, pack_time
-from tokenspace.store.contexts import EMPTY, Place, State
+from tokenspace.store.contexts import EMPTY, Place, State, hex_id
 from tokenspace.store.database import Cursor, Database
 from tokenspace.store.history import VERDICT_COLUMNS, History
 from tokenspace.store.schema import entry, head, provenance, revision, tomb, vector
@@ -89,7 +89,7 @@ class Ledger(History, Attempts):
         if draft.branch:
             places[scope] = self._named(cursor, scope, draft.branch)
         at = places[scope]
-        if (at.uid and at.uid.hex()) != draft.parent:
+        if hex_id(at) != draft.parent:
             raise StaleHead(f"the head of {scope} has moved", hint="read the context again and rebase the edit")
         states = [self._state(cursor, places[layer]) if layer in places else EMPTY for layer in scope.layers]
         before = states[-1]

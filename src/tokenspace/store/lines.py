@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert  # SQLite's dialect renders it
 from tokenspace.domain import Scope
 from tokenspace.errors import NotFound, UsageError
 from tokenspace.store import border
-from tokenspace.store.contexts import HERE, LINE, Place, Reading, at_head
+from tokenspace.store.contexts import HERE, LINE, Place, Reading, at_head, hex_id
 from tokenspace.store.database import Cursor, Database
 from tokenspace.store.schema import branch, head
 
@@ -31,7 +31,7 @@ ADD_LINE: Final = (
         dropped=0,
         parent=bindparam("parent"),
         fork=bindparam("fork"),
-    )  # fmt: skip
+    )
     .on_conflict_do_nothing()
 )
 ADD_HEAD: Final = insert(head).on_conflict_do_nothing()
@@ -53,7 +53,7 @@ class Lines(Reading):
         with self.db.reading() as cursor:
             rows = cursor.rows(BRANCHES, agent=scope.agent, tenant=scope.tenant, user=scope.user)
             places = {name: self._begun(cursor, Place(*place)) for name, *place in sorted(rows, key=lambda row: row[0])}
-        return {name: place.uid and place.uid.hex() for name, place in places.items()}
+        return {name: hex_id(place) for name, place in places.items()}
 
     def create_branch(self, scope: Scope, name: str) -> str | None:
         """Fork the served line of the scope's own layer; returns the fork point. `UsageError` if it exists."""
@@ -64,7 +64,7 @@ class Lines(Reading):
             if self._line_id(cursor, scope, name) is not None:
                 raise UsageError(f"{scope} has a branch {name!r} already", hint="drop it first, or choose another name")
             self._open_line(cursor, scope, name=name, parent=served.branch, fork=served.seq)
-        return served.uid and served.uid.hex()
+        return hex_id(served)
 
     def drop_branch(self, scope: Scope, name: str) -> None:
         """Stop offering a branch; its revisions stay in the history."""
@@ -86,7 +86,7 @@ class Lines(Reading):
 
     def _line_id(self, cursor: Cursor, scope: Scope, name: str = "") -> int | None:
         row = cursor.row(LINE_ID, agent=scope.agent, tenant=scope.tenant, user=scope.user, name=name)
-        return row and row[0]
+        return None if row is None else row[0]
 
     def _open_line(
         self, cursor: Cursor, scope: Scope, *, name: str = "", parent: int | None = None, fork: int = 0

@@ -3,6 +3,8 @@
 Nothing survives the process, and there is no chain to verify. Everything is written under one lock.
 """
 
+# ruff: noqa: D102 - `protocols.Store` says what each method means
+
 from __future__ import annotations
 
 import threading
@@ -14,8 +16,23 @@ from typing import Any, TypeVar
 
 from tokenspace.context import apply_layer, difference, merge
 from tokenspace.domain import (
-    Attempt, Blame, Case, Context, Decision, Edit, Episode, Feedback, Heads, Layer, Outcome, Put, Revision, Scope,
-    Session, Verdict, new_id,
+    Attempt,
+    Blame,
+    Case,
+    Context,
+    Decision,
+    Edit,
+    Episode,
+    Feedback,
+    Heads,
+    Layer,
+    Outcome,
+    Put,
+    Revision,
+    Scope,
+    Session,
+    Verdict,
+    new_id,
 )  # fmt: skip
 from tokenspace.errors import NotFound, StaleHead, StoreUnavailable, UsageError
 from tokenspace.store import border
@@ -60,7 +77,6 @@ class MemoryStore:
     # ── contexts and history ────────────────────────────────────────────────────────────────
 
     def heads(self, scope: Scope, *, branch: str = "") -> Heads:
-        """See `protocols.Store`, here and below."""
         names = ("base", "tenant", "user")
         uids = {name: _head(self._peek(layer).lines[""]) for name, layer in zip(names, scope.layers, strict=False)}
         if branch:

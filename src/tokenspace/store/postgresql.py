@@ -67,12 +67,10 @@ class PostgresqlHooks:
         connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
 
     def after_load(self, connection: Connection) -> None:
-        """New branches are numbered after those that were copied."""
-        connection.execute(
-            text(
-                "SELECT setval(pg_get_serial_sequence('branch', 'id'), (SELECT coalesce(max(id), 0) + 1 FROM branch), false)"
-            )
-        )
+        """New branches and names are numbered after those that were copied."""
+        for table in ("branch", "name"):
+            last = f"SELECT coalesce(max(id), 0) + 1 FROM {table}"  # noqa: S608 - our own names
+            connection.execute(text(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), ({last}), false)"))
 
 
 def _configure(connection: Any, _record: object) -> None:

@@ -12,15 +12,15 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, Table, bindparam, select
+from sqlalchemy import Connection, Select, Table, bindparam, select
 
 from tokenspace.domain import Scope
 from tokenspace.store import chain
 from tokenspace.store.codec import Effect, split_ids, unpack_id
 from tokenspace.store.schema import attempt, branch, entry, head, name, provenance, revision, tomb, vector
 
-Line = RowMapping
-Rows = list[RowMapping]
+Row = dict[str, Any]
+Rows = list[Row]
 
 
 def _of_line(table: Table) -> Any:
@@ -38,14 +38,12 @@ _LOST: Final = (
 def verify(connection: Connection) -> list[str]:
     """All problems of all lines, in words."""
     problems: list[str] = []
-    tails: dict[tuple[int, int], RowMapping] = {}
-    lines = connection.execute(select(branch).order_by(branch.c.id)).mappings().all()
+    tails: dict[tuple[int, int], Row] = {}
+    lines = _rows(connection, select(branch).order_by(branch.c.id))
     names = {row.id: row.text for row in connection.execute(select(name))}
     forks = {(line["parent"], line["fork"]) for line in lines if line["parent"] is not None}
     for line in lines:
-        rows = {
-            table: list(connection.execute(query, {"line": line["id"]}).mappings()) for table, query in _TABLES.items()
-        }
+        rows = {table: _rows(connection, query.params(line=line["id"])) for table, query in _TABLES.items()}
         tails.update({key: row for row in rows["revision"] if (key := (line["id"], row["seq"])) in forks})
         begun = tails.get((line["parent"], line["fork"]))
         problems += [f"{_name(line)}: {problem}" for problem in _line_problems(line, begun, rows, names)]
@@ -54,14 +52,16 @@ def verify(connection: Connection) -> list[str]:
     return problems
 
 
-def _name(line: Line) -> str:
+def _rows(connection: Connection, query: Select[*tuple[Any, ...]]) -> Rows:
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _name(line: Row) -> str:
     scope = "/".join(line[part] for part in ("agent", "tenant", "user") if line[part])
     return f"{scope} (branch {line['name']})" if line["name"] else scope
 
 
-def _line_problems(
-    line: Line, begun: RowMapping | None, rows: Mapping[str, Rows], names: Mapping[int, str]
-) -> Iterator[str]:
+def _line_problems(line: Row, begun: Row | None, rows: Mapping[str, Rows], names: Mapping[int, str]) -> Iterator[str]:
     if line["fork"] and begun is None:
         yield f"the revision {line['fork']} that it forked from is missing"
     yield from _head(line, rows)
@@ -71,7 +71,7 @@ def _line_problems(
     yield from _strays(rows)
 
 
-def _head(line: Line, rows: Mapping[str, Rows]) -> Iterator[str]:
+def _head(line: Row, rows: Mapping[str, Rows]) -> Iterator[str]:
     last = rows["revision"][-1]["seq"] if rows["revision"] else line["fork"]
     heads = [row["seq"] for row in rows["head"]]
     if not heads:
@@ -82,10 +82,10 @@ def _head(line: Line, rows: Mapping[str, Rows]) -> Iterator[str]:
         yield f"its head is at revision {heads[0]}, before the last one, {last}"
 
 
-def _chain(line: Line, begun: RowMapping | None, rows: Mapping[str, Rows], names: Mapping[int, str]) -> Iterator[str]:
+def _chain(line: Row, begun: Row | None, rows: Mapping[str, Rows], names: Mapping[int, str]) -> Iterator[str]:
     scope = {part: line[part] for part in ("agent", "tenant", "user")}
-    previous = chain.genesis(Scope(**scope), line["name"], begun and begun["chain"])
-    parent: bytes | None = begun and begun["uid"]
+    previous = chain.genesis(Scope(**scope), line["name"], None if begun is None else begun["chain"])
+    parent: bytes | None = None if begun is None else begun["uid"]
     ops: defaultdict[int, list[list[Any]]] = defaultdict(list)
     for row in rows["entry"]:
         ops[row["born"]].append(chain.op_of_entry(row))
@@ -97,8 +97,8 @@ def _chain(line: Line, begun: RowMapping | None, rows: Mapping[str, Rows], names
             yield f"revision {missing} is missing"
         expected = row["seq"] + 1
         what = f"revision {row['seq']} ({row['uid'].hex()})"
-        columns = {field: row[field] for field in chain.Written._fields}
-        written = chain.Written(**{**columns, "author": names.get(row["author"]), "gate": names.get(row["gate"])})
+        spelled = {**row, "author": names.get(row["author"], ""), "gate": names.get(row["gate"], "")}
+        written = chain.Written(*(spelled[field] for field in chain.Written._fields))
         if chain.commitment(row["salt"], ops.pop(row["seq"], []), written) != row["commitment"]:
             yield f"{what}: its text, message or evidence was altered after it was committed"
         if chain.link(previous, parent, written, row["commitment"]) != row["chain"]:
@@ -110,7 +110,7 @@ def _chain(line: Line, begun: RowMapping | None, rows: Mapping[str, Rows], names
 
 def _lives(rows: Mapping[str, Rows]) -> Iterator[str]:
     """Each row about an entry ends where the next one about it begins, and the last one does not end."""
-    states: defaultdict[bytes, list[RowMapping]] = defaultdict(list)
+    states: defaultdict[bytes, list[Row]] = defaultdict(list)
     for row in (*rows["entry"], *rows["tomb"]):
         states[row["id"]].append(row)
     for id, lives in states.items():

@@ -12,7 +12,7 @@ from tokenspace.domain import Drop, Edit, Entry, Op, Patch, Put, Restore, Scope,
 from tokenspace.errors import TokenspaceError
 from tokenspace.protocols import Store
 from tokenspace.store import MemoryStore
-from tokenspace.testing.store import ACCEPT, BASE, NOW, OTHERS, TENANT, USER, an_attempt, an_episode, rule
+from tokenspace.testing.samples import ACCEPT, BASE, NOW, OTHERS, TENANT, USER, an_attempt, an_episode, rule
 
 PROGRAMS: Final = 12
 STEPS: Final = 30

@@ -12,22 +12,47 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from tokenspace.domain import (
-    Attempt, Case, Decision, Drop, Edit, Entry, Episode, Feedback, GraderSpec, Heads, Kind, Message, Op, Origin, Outcome,
-    Patch, Put, Request, Restore, Revision, Run, Scope, Session, Signal, Status, ToolCall, Usage, Verdict, new_id,
+    Drop,
+    Edit,
+    Entry,
+    GraderSpec,
+    Heads,
+    Kind,
+    Message,
+    Op,
+    Origin,
+    Outcome,
+    Patch,
+    Put,
+    Request,
+    Restore,
+    Run,
+    Session,
+    Signal,
+    Status,
+    ToolCall,
+    Usage,
+    Verdict,
+    new_id,
 )  # fmt: skip
 from tokenspace.errors import BadData, EditConflict, InvalidEdit, NotFound, StaleHead, UsageError
 from tokenspace.protocols import Store
-
-BASE: Final = Scope(agent="desk")
-TENANT: Final = Scope(agent="desk", tenant="acme")
-USER: Final = Scope(agent="desk", tenant="acme", user="alice")
-OTHERS: Final = (
-    Scope(agent="desk", tenant="acme", user="bob"),
-    Scope(agent="desk", tenant="globex", user="alice"),
-    Scope(agent="other", tenant="acme", user="alice"),
+from tokenspace.testing.samples import (
+    ACCEPT,
+    BASE,
+    NOW,
+    OTHERS,
+    TENANT,
+    USER,
+    a_case,
+    a_feedback,
+    an_attempt,
+    an_episode,
+    commit,
+    refuses,
+    rule,
+    texts,
 )
-NOW: Final = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
-ACCEPT: Final = Verdict(decision="accept", basis="human", reason="a person wrote it")
 
 
 def check_store(make_store: Callable[[], Store]) -> None:
@@ -52,55 +77,6 @@ def run_check(name: str, make_store: Callable[[], Store]) -> None:
         raise AssertionError(f"{name}: {(check.__doc__ or '').strip()} {error}") from error
     finally:
         store.close()
-
-
-# ── helpers ─────────────────────────────────────────────────────────────────────────────────
-
-
-def rule(text: str, **fields: Any) -> Entry:
-    """A rule to commit."""
-    return Entry(**{"kind": Kind.RULE, "doc": "rules", "text": text, "origin": Origin.USER, **fields})
-
-
-def commit(store: Store, scope: Scope, *ops: Op, branch: str = "", **more: Any) -> Revision:
-    """Commit operations on the head that stands."""
-    expect = store.heads(scope, branch=branch).of(scope)
-    edit = Edit(
-        ops=ops, rationale=more.pop("why", "because"), evidence=more.pop("evidence", ()), read=more.pop("read", ())
-    )
-    verdict = more.pop("verdict", ACCEPT)
-    return store.commit(scope, edit, verdict, expect=expect, author="tester", branch=branch, **more)
-
-
-def texts(store: Store, scope: Scope, heads: Heads | None = None, *, branch: str = "") -> list[str]:
-    """What is visible, sorted."""
-    context = store.context(scope, heads or store.heads(scope, branch=branch))
-    return sorted(entry.text for entry in context.entries)
-
-
-def an_attempt(key: str, *, scope: Scope = USER, decision: Decision = "reject", **fields: Any) -> Attempt:
-    """An attempt to remember."""
-    verdict = replace(ACCEPT, decision=decision)
-    defaults: dict[str, Any] = {"edit_key": "e", "proposer": "p@1", "heads": Heads(), "edit": None, "at": NOW}
-    return Attempt(**{"scope": scope, "key": key, "verdict": verdict, **defaults, **fields})
-
-
-def an_episode(scope: Scope = USER, **fields: Any) -> Episode:
-    """An episode to record."""
-    request = Request(messages=(Message(role="user", text="where is my card?"),))
-    return Episode(
-        **{"scope": scope, "heads": Heads(), "request": request, "run": Run(output="Falcon"), "at": NOW, **fields}
-    )
-
-
-def refuses(error: type[Exception], what: str, call: Callable[[], object]) -> None:
-    """Assert that a call raises exactly such an error, with a hint."""
-    try:
-        call()
-    except error as raised:
-        assert getattr(raised, "hint", ""), f"{what} raised {error.__name__} without a hint"
-    else:
-        raise AssertionError(f"{what} did not raise {error.__name__}")
 
 
 # ── contexts and history ────────────────────────────────────────────────────────────────────
@@ -280,7 +256,7 @@ def unusable_texts_are_refused(store: Store) -> None:
         refuses(BadData, "a reason", lambda t=text: commit(
             store, USER, Put(entry=rule("a")), verdict=replace(ACCEPT, reason=t)))  # fmt: skip
         refuses(BadData, "an episode", lambda t=text: store.record(an_episode(run=Run(output=t))))
-        refuses(BadData, "feedback", lambda t=text: store.add_feedback(_feedback(comment=t), None))
+        refuses(BadData, "feedback", lambda t=text: store.adda_feedback(a_feedback(comment=t), None))
         refuses(BadData, "an attempt", lambda t=text: store.save_attempt(an_attempt(t)))
         refuses(BadData, "an outcome", lambda t=text: store.save_outcome(
             USER, Outcome(key="k", case="c", run=Run(output=t))))  # fmt: skip
@@ -388,9 +364,9 @@ def scopes_are_isolated(store: Store) -> None:
     """I8: nothing of one scope is seen from another; what exists elsewhere is NotFound like what never did."""
     made = commit(store, USER, Put(entry=rule("secret")), attempt=an_attempt("k", decision="accept"), evidence=("f",))
     store.create_branch(USER, "draft")
-    episode, feedback = an_episode(), _feedback()
+    episode, feedback = an_episode(), a_feedback()
     store.record(episode)
-    store.add_feedback(feedback, _case())
+    store.adda_feedback(feedback, a_case())
     store.save_outcome(USER, Outcome(key="o", case="c", run=Run(output="x")))
     store.save_session(Session(id="s", scope=USER, heads=store.heads(USER), last_seen=NOW))
     for scope in (BASE, TENANT, *OTHERS):
@@ -412,16 +388,6 @@ def scopes_are_isolated(store: Store) -> None:
 
 
 # ── evidence, attempts, sessions ────────────────────────────────────────────────────────────
-
-
-def _feedback(**fields: Any) -> Feedback:
-    defaults: dict[str, Any] = {"scope": USER, "episode": "e", "principal": "ann", "signal": Signal.CORRECTION}
-    return Feedback(**{**defaults, "value": "Heron", "at": NOW, **fields})
-
-
-def _case(**fields: Any) -> Case:
-    request, grader = Request(messages=()), GraderSpec(name="exact", expected="Heron")
-    return Case(**{"scope": USER, "request": request, "grader": grader, "cluster": "c", "at": NOW, **fields})
 
 
 def evidence_is_kept_whole(store: Store) -> None:
@@ -449,20 +415,20 @@ def evidence_is_kept_whole(store: Store) -> None:
     ]  # fmt: skip
     for signal, value in values:
         grader = GraderSpec(name="number", expected={"a": [1, "x"]}, options={"tolerance": 0.5})
-        feedback = _feedback(
+        feedback = a_feedback(
             signal=signal, value=value, comment="c", trigger="t", source=Origin.OPERATOR, expects=grader
         )
-        case = _case(
+        case = a_case(
             grader=grader, sources=(feedback.id,), principal="ann", pinned=True, split="sealed", request=request
         )
-        store.add_feedback(feedback, case)
-        store.add_feedback(replace(feedback, value="rewritten"), _case())
+        store.adda_feedback(feedback, case)
+        store.adda_feedback(replace(feedback, value="rewritten"), a_case())
         (kept,) = store.feedback(USER, ids=[feedback.id, feedback.id, new_id()])
         assert (kept, type(kept.value)) == (feedback, type(value))
         assert store.cases(USER)[-1] == case
     assert len(store.cases(USER)) == len(store.feedback(USER)) == len(values)
     assert store.feedback(USER, ids=[]) == []
-    refuses(UsageError, "a case of another scope", lambda: store.add_feedback(_feedback(), _case(scope=TENANT)))
+    refuses(UsageError, "a case of another scope", lambda: store.adda_feedback(a_feedback(), a_case(scope=TENANT)))
 
 
 def order_is_by_time_and_id(store: Store) -> None:
@@ -473,7 +439,7 @@ def order_is_by_time_and_id(store: Store) -> None:
     ]
     for episode in episodes:
         store.record(episode)
-        store.add_feedback(_feedback(id=episode.id, at=episode.at), _case(id=episode.id, at=episode.at))
+        store.adda_feedback(a_feedback(id=episode.id, at=episode.at), a_case(id=episode.id, at=episode.at))
         store.save_attempt(an_attempt(episode.id, id=episode.id, at=episode.at))
     oldest = ["b" * 32, "c" * 32, "d" * 32, "f" * 32]
     assert [each.id for each in store.feedback(USER)] == oldest == [each.id for each in store.cases(USER)]
@@ -490,16 +456,17 @@ def order_is_by_time_and_id(store: Store) -> None:
 
 def attempts_are_found_and_updated(store: Store) -> None:
     """I3: every attempt is kept under its key, may be judged again, and is found by what it tried and how it went."""
-    edit = Edit(ops=(Put(entry=rule("a", valid_until=NOW)), Patch(id="x", changes={"kind": Kind.FACT, "pos": 1}), Drop(id="y"),
-                     Restore(id="z")), rationale="r", evidence=("f",), read=("g",))  # fmt: skip
+    patch = Patch(id="x", changes={"kind": Kind.FACT, "pos": 1})
+    ops = (Put(entry=rule("a", valid_until=NOW)), patch, Drop(id="y"), Restore(id="z"))
+    edit = Edit(ops=ops, rationale="r", evidence=("f",), read=("g",))
     verdict = Verdict(decision="defer", basis="tested", reason="thin", e_benefit=2.5)
     held = an_attempt("k", edit=edit, verdict=verdict, evidence=("f",), heads=Heads(base=new_id()), edit_key="same")
     store.save_attempt(held)
     assert store.attempts(USER) == [held]
     (kept,) = store.attempts(USER, decision="defer")
-    patch = kept.edit.ops[1] if kept.edit else None
-    assert isinstance(patch, Patch)
-    assert isinstance(patch.changes["kind"], Kind)
+    read = kept.edit.ops[1] if kept.edit else None
+    assert isinstance(read, Patch)
+    assert isinstance(read.changes["kind"], Kind)
     judged = replace(held, verdict=replace(verdict, decision="reject"), at=NOW + timedelta(hours=1))
     store.save_attempt(judged)
     store.save_attempt(an_attempt("l", edit_key="", decision="defer"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.schema import SchemaItem
 
 revision = "0001"
 down_revision = None
@@ -19,7 +20,7 @@ def upgrade() -> None:
     _create_memory_of_the_gate()
 
 
-def _branch(table: str) -> list[sa.SchemaItem]:
+def _branch(table: str) -> list[SchemaItem]:
     return [
         sa.Column("branch", sa.Integer(), autoincrement=False, nullable=False),
         sa.ForeignKeyConstraint(["branch"], ["branch.id"], name=f"fk_{table}_branch"),
