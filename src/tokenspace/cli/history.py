@@ -105,11 +105,11 @@ def _attempts(attempts: list[Attempt]) -> str:
 def show(id: str) -> None:
     """Show a revision, an episode or an attempt.
 
-    ID is a unique part of an id as `log`, `ask` and `review` print it: what it is, why, the verdict with its numbers,
-    and the evidence.
+    ID is a unique part of an id as `log`, `ask` and `review` print it, or "last" for the newest episode. Shows what it
+    is, why, the verdict with its numbers, and the evidence.
     """
     agent = open_agent()
-    found = agent.find(id)
+    found = agent.episode() if id == "last" else agent.find(id)
     match found:
         case Revision():
             emit(lambda: found, lambda: _revision(agent, found))

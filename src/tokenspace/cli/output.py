@@ -147,7 +147,8 @@ def told_attempt(attempt: Attempt, short: Short) -> str:
 def told_verdict(verdict: Verdict) -> str:
     """A verdict with its numbers, in lines."""
     basis = {"tested": "tested by replay", "human": "a person's word", "policy": "policy, unverified by replay"}
-    lines = [f"{decision(verdict)} ({basis[verdict.basis]}): {safe(verdict.reason) or 'no reason given'}"]
+    reason = safe(verdict.reason).removeprefix("held back").lstrip(":; ") or "no reason given"
+    lines = [f"{decision(verdict)} ({basis[verdict.basis]}): {reason}"]
     if verdict.pairs:
         lines.append(
             f"{verdict.pairs} case(s) replayed: {verdict.fixes} fixed, {verdict.breaks} broken; "

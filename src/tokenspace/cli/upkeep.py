@@ -73,11 +73,12 @@ def move(url: str) -> None:
         raise UsageError("a store in memory is gone when the command ends", hint="name a file or a database")
     with _progress("copying") as progress:
         rows = copy(source, target, progress=progress)
+    shown = f"sqlite:///{path.absolute()}" if path else without_password(url)
     emit(
-        lambda: {"store": without_password(url), "rows": rows},
+        lambda: {"store": shown, "rows": rows},
         lambda: (
             f"{rows:,} rows copied and verified. Switch to it in .tokenspace/config.toml:\n"
-            f'store = "{without_password(url)}"'
+            f'store = "{shown}"'
         ),
     )
 

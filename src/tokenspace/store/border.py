@@ -53,7 +53,7 @@ def _parts(value: Any) -> Iterable[Any]:
     if isinstance(value, Mapping):
         items = cast("Mapping[Any, Any]", value)
         return [*items.keys(), *items.values()]
-    return value if isinstance(value, Iterable) else ()
+    return cast("Iterable[Any]", value) if isinstance(value, Iterable) else ()
 
 
 def _check_text(what: str, text: str) -> None:

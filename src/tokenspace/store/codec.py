@@ -19,8 +19,8 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND: Final = timedelta(milliseconds=1)
 
 # Numbers in the database: append only, never reorder.
-KINDS: Final = (Kind.INSTRUCTION, Kind.RULE, Kind.FACT, Kind.EXAMPLE, Kind.TOOL_NOTE, Kind.SKILL)
-STATUSES: Final = (Status.ACTIVE, Status.DRAFT, Status.QUARANTINED, Status.RETIRED)
+KINDS: Final[tuple[Kind, ...]] = (Kind.INSTRUCTION, Kind.RULE, Kind.FACT, Kind.EXAMPLE, Kind.TOOL_NOTE, Kind.SKILL)
+STATUSES: Final[tuple[Status, ...]] = (Status.ACTIVE, Status.DRAFT, Status.QUARANTINED, Status.RETIRED)
 BASES: Final[tuple[Basis, ...]] = ("tested", "human", "policy")
 
 

@@ -1,53 +1,30 @@
 """Reading: what is served, the context at any heads, and where its lines come from.
 
-What a layer holds at a revision never changes, so it is read once and kept in a small cache; shared layers are read
-from the database once in a long while. Erasing text (a later capability) must empty this cache.
+What a layer holds at a revision never changes, so it is read once and kept in a small cache (see `states`).
 """
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Select, and_, bindparam, literal_column, null, or_, select, union_all
+from sqlalchemy import Column, Select, and_, bindparam, literal_column, null, or_, select, union_all
 from sqlalchemy.sql.elements import ColumnElement
 
-from tokenspace.domain import Blame, Context, Entry, Heads, Layer, Origin, Scope
+from tokenspace.domain import Blame, Context, Heads, Scope
 from tokenspace.errors import NotFound
 from tokenspace.store.chain import ENTRY_FIELDS
-from tokenspace.store.codec import BASES, KINDS, STATUSES, Effect, pack_id, unpack_id, unpack_ids, unpack_time
-from tokenspace.store.database import Cursor, Database, Row
+from tokenspace.store.codec import BASES, pack_id, unpack_ids, unpack_time
+from tokenspace.store.database import Cursor, Database
 from tokenspace.store.names import Names
 from tokenspace.store.schema import branch, entry, head, revision, tomb, vector
-
-MAX_CACHED_ENTRIES: Final = 50_000
-
-ENTRY_COLUMNS: Final = [entry.c[name] for name in ENTRY_FIELDS]
-
-
-def make_entry(row: Row) -> Entry:
-    """An entry from its ten columns, in the order of `ENTRY_COLUMNS`."""
-    id, kind, doc, text, trigger, origin, status, pos, until, supersedes, *_ = row
-    return Entry(
-        id=id.hex() if len(id) == 16 else unpack_id(id),
-        kind=KINDS[kind],
-        doc=doc,
-        text=text,
-        trigger=trigger,
-        origin=Origin(origin),
-        status=STATUSES[status],
-        pos=pos,
-        valid_until=None if until is None else unpack_time(until),
-        supersedes=None if supersedes is None else unpack_id(supersedes),
-    )
-
+from tokenspace.store.states import EMPTY, MAX_CACHED_ENTRIES, Cache, State, read_state
 
 # ── statements ──────────────────────────────────────────────────────────────────────────────
 
+ENTRY_COLUMNS: Final[list[Column[Any]]] = [entry.c[field] for field in ENTRY_FIELDS]
 _LINE: Final = [branch.c.parent, branch.c.fork, branch.c.name]
 LINE: Final = [branch.c.id, head.c.seq, revision.c.uid, revision.c.chain, *_LINE]
 HERE: Final = and_(
@@ -113,69 +90,6 @@ LAYER: Final = union_all(
         _alive(tomb)
     ),
 )
-
-
-# ── the cache ───────────────────────────────────────────────────────────────────────────────
-
-
-class Wrote(NamedTuple):
-    """Who wrote an entry: what `Blame` is made from when somebody asks."""
-
-    branch: int
-    born: int
-    uid: bytes
-    author: int
-    at: int
-    basis: int
-    evidence: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """A layer at a revision, with who wrote what; `marks` are the live tomb rows by id: (branch, born).
-
-    `blames` is filled when somebody asks.
-    """
-
-    layer: Layer
-    wrote: Mapping[str, Wrote]
-    marks: Mapping[str, tuple[int, int]]
-    vectors: Mapping[str, bytes]
-    blames: dict[str, Blame] = field(default_factory=dict[str, Blame], compare=False)
-
-
-EMPTY: Final = State(layer=Layer(), wrote={}, marks={}, vectors={})
-
-
-class Cache:
-    """The states used last, as many as hold `MAX_CACHED_ENTRIES` together."""
-
-    def __init__(self) -> None:
-        self._states: OrderedDict[tuple[int, int], State] = OrderedDict()
-        self._lock = threading.Lock()
-        self._size = 0
-
-    def get(self, key: tuple[int, int]) -> State | None:
-        """The state at (branch, seq), if it is at hand."""
-        with self._lock:
-            found = self._states.get(key)
-            if found is not None:
-                self._states.move_to_end(key)
-            return found
-
-    def put(self, key: tuple[int, int], state: State) -> None:
-        """Keep a state that is committed."""
-        with self._lock:
-            if key in self._states:
-                return
-            self._states[key] = state
-            self._size += _weight(state)
-            while self._size > MAX_CACHED_ENTRIES and len(self._states) > 1:
-                self._size -= _weight(self._states.popitem(last=False)[1])
-
-
-def _weight(state: State) -> int:
-    return 1 + len(state.wrote) + len(state.marks)
 
 
 # ── reading ─────────────────────────────────────────────────────────────────────────────────
@@ -315,31 +229,6 @@ class Reading:
             state = read_state(place.branch, below, cursor.rows(LAYER, branch=place.branch, seq=place.seq))
             self._cache.put(key, state)
         return state
-
-
-def read_state(branch: int, below: State, rows: Sequence[Row]) -> State:
-    """The rows of a line at a revision, over the state that the line began with."""
-    own, hidden = dict(below.layer.own), set(below.layer.hidden)
-    wrote, marks, vectors = dict(below.wrote), dict(below.marks), dict(below.vectors)
-    for row in rows:
-        made = None if row[-1] else make_entry(row)
-        id = unpack_id(row[0]) if made is None else made.id
-        if below is not EMPTY:
-            for past in (own, wrote, marks, vectors):
-                past.pop(id, None)
-            hidden.discard(id)
-        if made is None:
-            marks[id] = (branch, row[10])
-            if row[1] == Effect.HIDDEN:
-                hidden.add(id)
-            continue
-        own[id] = made
-        wrote[id] = Wrote(branch, *row[10:16])
-        if row[16] is not None:
-            vectors[id] = row[16]
-    return State(
-        layer=Layer(own=MappingProxyType(own), hidden=frozenset(hidden)), wrote=wrote, marks=marks, vectors=vectors
-    )
 
 
 def hex_id(place: Place | None) -> str | None:

@@ -23,6 +23,9 @@ Compiled = tuple[str, Mapping[str, Any], list[str] | None]
 """SQL, parameters that it has already, and the order of parameters if they go by position."""
 
 MAX_IDLE: Final = 8
+_COMPILED: Final[
+    dict[tuple[str, ClauseElement], Compiled]
+] = {}  # by dialect; statements are constants of their modules
 
 
 class Hooks(Protocol):
@@ -101,7 +104,6 @@ class Database:
         self.engine = hooks.engine()
         self._errors = hooks.errors()
         self._idle: deque[Any] = deque()
-        self._sql: dict[ClauseElement, Compiled] = {}
         self._writing: AbstractContextManager[Any] = threading.Lock() if hooks.one_writer else nullcontext()
         self._closed = False
         event.listen(self.engine, "begin", self._begin)
@@ -195,11 +197,12 @@ class Database:
             return self.engine.raw_connection()
 
     def _compile(self, statement: ClauseElement) -> Compiled:
-        known = self._sql.get(statement)
+        key = (self.engine.dialect.name, statement)
+        known = _COMPILED.get(key)
         if known is None:
             compiled: Any = statement.compile(dialect=self.engine.dialect)
             order = list(compiled.positiontup) if compiled.positional else None
-            known = self._sql[statement] = (str(compiled), dict(compiled.params), order)
+            known = _COMPILED[key] = (str(compiled), dict(compiled.params), order)
         return known
 
     def _begin(self, connection: Connection) -> None:

@@ -12,10 +12,11 @@ from tokenspace.domain import Drop, Edit, Op, Put, Restore, Revision, Scope, Ver
 from tokenspace.errors import NotFound
 from tokenspace.store import border, chain, codec
 from tokenspace.store.codec import BASES, Effect, pack_id, unpack_id, unpack_ids, unpack_time
-from tokenspace.store.contexts import AT, ENTRY_COLUMNS, HERE, NAMED, Place, make_entry
+from tokenspace.store.contexts import AT, ENTRY_COLUMNS, HERE, NAMED, Place
 from tokenspace.store.database import Cursor, Row
 from tokenspace.store.lines import Lines
 from tokenspace.store.schema import branch, entry, provenance, revision, tomb
+from tokenspace.store.states import make_entry
 
 VERDICT_COLUMNS: Final = frozenset({"decision", "basis", "gate", "reason", "cases"})
 

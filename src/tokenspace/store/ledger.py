@@ -15,10 +15,11 @@ from tokenspace.errors import StaleHead
 from tokenspace.store import border, chain, codec
 from tokenspace.store.attempts import COMMITTED, Attempts, put_attempt
 from tokenspace.store.codec import BASES, KINDS, STATUSES, Effect, pack_id, pack_ids, pack_time
-from tokenspace.store.contexts import EMPTY, Place, State, hex_id
+from tokenspace.store.contexts import Place, hex_id
 from tokenspace.store.database import Cursor, Database
 from tokenspace.store.history import VERDICT_COLUMNS, History
 from tokenspace.store.schema import entry, head, provenance, revision, tomb, vector
+from tokenspace.store.states import EMPTY, State
 
 ADD_ENTRY: Final = insert(entry)
 ADD_TOMB: Final = insert(tomb)

@@ -97,7 +97,7 @@ def _chain(line: Row, begun: Row | None, rows: Mapping[str, Rows], names: Mappin
             yield f"revision {missing} is missing"
         expected = row["seq"] + 1
         what = f"revision {row['seq']} ({row['uid'].hex()})"
-        spelled = {**row, "author": names.get(row["author"], ""), "gate": names.get(row["gate"], "")}
+        spelled: Row = {**row, "author": names.get(row["author"], ""), "gate": names.get(row["gate"], "")}
         written = chain.Written(*(spelled[field] for field in chain.Written._fields))
         if chain.commitment(row["salt"], ops.pop(row["seq"], []), written) != row["commitment"]:
             yield f"{what}: its text, message or evidence was altered after it was committed"

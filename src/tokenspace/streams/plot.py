@@ -65,7 +65,7 @@ def _draw_curve(axes: Any, result: Result) -> None:
         axes.plot(places[FIRST:], shares[FIRST:], label=words, **style)
     chance = 100 / len(result.draw.labels)
     axes.axhline(chance, color=_LIGHT, linewidth=1, zorder=0)
-    axes.annotate("guessing", (places[-1], chance), ha="right", va="bottom", fontsize=8, color=_MIDDLE)
+    axes.annotate("guessing", (1.5, chance), va="bottom", fontsize=8, color=_MIDDLE)
     axes.set(
         title=f"While {len(places)} messages came in", xlabel="messages answered and corrected",
         ylabel=f"right answers, last {WINDOW} messages (%)", xlim=(1, max(2, len(places))), ylim=(0, 100),
@@ -81,6 +81,6 @@ def _draw_exam(axes: Any, result: Result) -> None:
         share = 100 * result.exam[arm]  # pyright: ignore[reportArgumentType]  # the names of `Arm`, one by one
         axes.bar(place, share, width=0.62, color=colour, edgecolor=_DARK, hatch=hatch, label=words)
         axes.annotate(f"{share:.0f} %", (place, share), ha="center", va="bottom", fontsize=10)
-    axes.set_xticks(range(len(arms)), [words for _, words, _, _ in arms])
+    axes.set_xticks(range(len(arms)), [words for _, words, _, _ in arms], fontsize=9)
     axes.set(title=f"Unseen exam, {len(result.draw.exam)} messages", ylabel="right answers (%)", ylim=(0, 108))
     axes.spines[["top", "right"]].set_visible(False)

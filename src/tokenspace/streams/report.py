@@ -156,8 +156,8 @@ def _accuracy(data: Report) -> list[str]:
         f"Right answers while {messages} messages came in ({labels} teams: guessing gives {1 / labels:.0%})",
         "                          first third  second third  last third",
         *(
-            f"  {ARMS[arm]:<20}" + "".join(f"{share:>14.0%}" for share in data[key])
-            for arm, key in (("frozen", "thirds_frozen"), ("learned", "thirds"))
+            f"  {words:<20}" + "".join(f"{share:>14.0%}" for share in data[key])
+            for words, key in (("frozen context", "thirds_frozen"), ("learning context", "thirds"))
         ),
     ]
 

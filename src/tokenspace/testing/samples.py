@@ -44,7 +44,7 @@ NOW: Final = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 ACCEPT: Final = Verdict(decision="accept", basis="human", reason="a person wrote it")
 
 
-def _fill(kind: type[T], fields: dict[str, Any], **defaults: Any) -> T:
+def _fill(kind: type[T], fields: dict[str, Any], /, **defaults: Any) -> T:
     return kind(**{**defaults, **fields})
 
 

@@ -1,0 +1,148 @@
+"""Domain values ↔ columns."""
+
+from __future__ import annotations
+
+import string
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenspace.domain import (
+    Attempt,
+    Case,
+    Drop,
+    Edit,
+    Entry,
+    Episode,
+    Feedback,
+    GraderSpec,
+    Heads,
+    Kind,
+    Message,
+    Origin,
+    Outcome,
+    Patch,
+    Put,
+    Request,
+    Run,
+    Scope,
+    Signal,
+    Status,
+    ToolCall,
+    Usage,
+    Verdict,
+    new_id,
+)  # fmt: skip
+from tokenspace.store import codec
+
+SCOPE = Scope(agent="a")
+AT = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+@given(
+    st.one_of(
+        st.text(st.characters(exclude_characters="\0", codec="utf-8")),
+        st.text("0123456789abcdef", min_size=30, max_size=34),
+    )
+)
+def test_ids_of_any_kind_survive_packing(id):
+    assert codec.unpack_id(codec.pack_id(id)) == id
+
+
+@given(st.lists(st.text(string.hexdigits, max_size=120)))
+def test_lists_of_ids_keep_their_order(ids):
+    assert codec.unpack_ids(codec.pack_ids(ids)) == tuple(ids)
+
+
+def test_no_two_ids_pack_alike():
+    ids = ["", "a" * 14, "a" * 15, "a" * 16, "a" * 17, "a" * 32, "A" * 32, "a" * 31, "g" * 32, bytes(range(16)).hex()]
+    assert len({codec.pack_id(id) for id in ids}) == len(ids)
+
+
+@given(st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30)), st.integers(-12, 12))
+def test_times_keep_the_millisecond_and_come_back_in_utc(at, hours):
+    from datetime import timezone
+
+    aware = at.replace(tzinfo=timezone(timedelta(hours=hours)))
+    kept = codec.unpack_time(codec.pack_time(aware))
+    assert timedelta(0) <= aware - kept < timedelta(milliseconds=1)
+    assert kept.tzinfo == UTC
+
+
+def test_json_leaves_out_defaults_and_reads_back_every_noun():
+    call = ToolCall(id="1", name="n", arguments="{}")
+    request = Request(messages=(Message(role="user", text="é"), Message(role="assistant", text="", tool_calls=(call,))),
+                      tools=({"a": [1]},), choices=("x", "y"), schema={"type": "string"})  # fmt: skip
+    entry = Entry(
+        id=new_id(), kind=Kind.SKILL, doc="d", text="t", status=Status.DRAFT, origin=Origin.WEB, valid_until=AT
+    )
+    edit = Edit(
+        ops=(
+            Put(entry=entry),
+            Patch(id="p", changes={"origin": Origin.TOOL, "valid_until": AT, "odd": [1]}),
+            Drop(id="d"),
+        )
+    )
+    verdict = Verdict(decision="reject", basis="tested", reason="r", e_benefit=float("inf"), usage=Usage(calls=2))
+    for value in (
+        verdict, edit, request, Heads(tenant="t"), Outcome(key="k", case="c", run=Run(output="o", usage=Usage(usd=0.5))),
+        Attempt(scope=SCOPE, key="k", proposer="p", heads=Heads(), edit=edit, verdict=verdict, at=AT),
+        Episode(scope=SCOPE, heads=Heads(), request=request, run=Run(output="o"), at=AT),
+        Feedback(scope=SCOPE, episode="e", principal="p", signal=Signal.SCORE, value=1.0, expects=GraderSpec(name="g"), at=AT),
+        Case(scope=SCOPE, request=request, grader=GraderSpec(name="g", expected=[1, None]), cluster="c", at=AT),
+    ):  # fmt: skip
+        given_fields = {name: getattr(value, name) for name in ("scope", "at") if hasattr(value, name)}
+        text = codec.dumps(value, skip=frozenset(given_fields))
+        assert codec.loads(type(value), text, **given_fields) == value
+    assert codec.dumps(Verdict()) == "{}"
+
+
+@pytest.mark.parametrize("value", [True, 1, 1.0, 0, False, "1"])
+def test_a_value_keeps_its_type(value):
+    feedback = Feedback(scope=SCOPE, episode="e", principal="p", signal=Signal.LABEL, value=value, at=AT)
+    skip = frozenset({"scope", "at"})
+    read = codec.loads(Feedback, codec.dumps(feedback, skip=skip), scope=SCOPE, at=AT)
+    assert type(read.value) is type(value)
+
+
+def test_defaults_of_what_is_stored_do_not_change():
+    """Fields at their default are not written, so a new default would change what old stores say.
+
+    If this fails: keep the old default, or write a migration.
+    """
+    assert repr(Verdict()) == (
+        "Verdict(decision='defer', basis='policy', reason='', gate='', tier=0, fixes=0, breaks=0, pairs=0, "
+        "e_benefit=1.0, e_futility=1.0, e_harm=1.0, usage=Usage(calls=0, input_tokens=0, output_tokens=0, "
+        "cached_tokens=0, usd=0.0), cases=())"
+    )
+    assert (
+        repr(Run(output=""))
+        == f"Run(output='', messages=(), tool_calls=(), usage={Usage()!r}, latency_s=0.0, model='')"
+    )
+    assert (
+        repr(Request(messages=())) == "Request(messages=(), tools=(), choices=None, schema=None, max_output_tokens=256)"
+    )
+    assert repr(Edit(ops=())) == "Edit(ops=(), rationale='', evidence=(), read=())"
+    assert repr(Heads()) == "Heads(base=None, tenant=None, user=None)"
+    assert repr(Message(role="user", text="")) == "Message(role='user', text='', tool_calls=(), tool_call_id=None)"
+    assert repr(ToolCall(id="", name="", arguments="")).endswith("result=None)")
+    assert repr(Entry(id="", kind=Kind.FACT, doc="", text="")).endswith(
+        "trigger=None, origin=<Origin.UNKNOWN: 0>, status=<Status.ACTIVE: 'active'>, pos=0, valid_until=None, supersedes=None)"
+    )
+    assert dict(GraderSpec(name="").options) == {}
+    assert GraderSpec(name="").expected is None
+    feedback = Feedback(id="", scope=SCOPE, episode="", principal="", signal=Signal.TEXT, value="", at=AT)
+    assert (feedback.comment, feedback.trigger, feedback.source, feedback.expects) == ("", None, Origin.USER, None)
+    case = Case(scope=SCOPE, request=Request(messages=()), grader=GraderSpec(name=""), cluster="", at=AT)
+    assert (case.sources, case.principal, case.pinned, case.split) == ((), "", False, "replay")
+
+
+def test_numbers_of_enumerations_do_not_change():
+    assert [kind.value for kind in codec.KINDS] == ["instruction", "rule", "fact", "example", "tool_note", "skill"]
+    assert [status.value for status in codec.STATUSES] == ["active", "draft", "quarantined", "retired"]
+    assert codec.BASES == ("tested", "human", "policy")
+    assert set(codec.KINDS) == set(Kind)
+    assert set(codec.STATUSES) == set(Status)
+    assert [(effect.name, effect.value) for effect in codec.Effect] == [("HIDDEN", 0), ("DROPPED", 1), ("RESTORED", 2)]

@@ -1,0 +1,180 @@
+"""Opening stores: addresses, files, schema versions, and what goes wrong."""
+
+from __future__ import annotations
+
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from tokenspace.domain import Heads, Put
+from tokenspace.errors import BadData, SchemaMismatch, StoreUnavailable, UsageError
+from tokenspace.store import MemoryStore, open_store
+from tokenspace.testing.samples import BASE, USER, commit, rule, texts
+
+
+def test_memory_is_a_url_too():
+    assert isinstance(open_store("memory:"), MemoryStore)
+
+
+@pytest.mark.parametrize("url", ["", "store.db", "mysql://x", "sqlite://", "sqlite:///", "sqlite:/x", "http://x"])
+def test_another_url_is_refused_with_a_hint(url):
+    with pytest.raises(UsageError) as caught:
+        open_store(url)
+    assert "sqlite:///" in caught.value.hint
+
+
+def test_a_new_file_is_readable_by_its_owner_only(tmp_path):
+    store = open_store(f"sqlite:///{tmp_path}/new.db")
+    commit(store, BASE, Put(entry=rule("a")))
+    assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o600}
+    store.close()
+
+
+def test_the_pragmas_are_set(tmp_path):
+    store = open_store(f"sqlite:///{tmp_path}/new.db")
+    wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "secure_delete": 1, "busy_timeout": 15000}
+    with store.db.administering() as connection:
+        found = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in wanted}
+    assert found == wanted
+    store.close()
+
+
+def test_what_was_committed_is_there_after_reopening(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    store = open_store(url)
+    made = commit(store, USER, Put(entry=rule("a")))
+    store.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        store.heads(USER)
+    again = open_store(url)
+    assert again.heads(USER) == Heads(user=made.id)
+    assert again.revision(USER, made.id) == made
+    again.close()
+
+
+def test_an_old_sqlite_is_refused(tmp_path, monkeypatch):
+    import pysqlite3.dbapi2
+
+    monkeypatch.setattr(pysqlite3.dbapi2, "sqlite_version_info", (3, 51, 2))
+    with pytest.raises(StoreUnavailable, match="may corrupt"):
+        open_store(f"sqlite:///{tmp_path}/s.db")
+
+
+def test_a_directory_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(StoreUnavailable, match="nowhere") as caught:
+        open_store(f"sqlite:///{tmp_path}/nowhere/s.db")
+    assert "directory" in caught.value.hint
+
+
+def test_a_file_that_is_no_database_is_left_alone(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("buy milk\n" * 1000)
+    with pytest.raises(BadData, match=r"notes\.txt is not a tokenspace store"):
+        open_store(f"sqlite:///{path}")
+    assert path.read_text() == "buy milk\n" * 1000
+
+
+def _execute(url, *statements):
+    store = open_store(url)
+    with store.db.administering() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    store.close()
+
+
+def test_a_newer_schema_is_refused_and_not_touched(store_url, request):
+    if store_url == "memory:":
+        pytest.skip("it keeps nothing")
+    if store_url.startswith("postgresql"):
+        store_url = request.getfixturevalue("postgresql_url")
+    _execute(store_url, "UPDATE tokenspace_version SET version_num = '9999'")
+    with pytest.raises(SchemaMismatch, match="9999") as caught:
+        open_store(store_url)
+    assert "upgrade" in caught.value.hint
+
+
+def test_a_database_of_another_program_is_refused(tmp_path):
+    import pysqlite3.dbapi2
+
+    other = pysqlite3.dbapi2.connect(str(tmp_path / "other.db"))
+    other.execute("CREATE TABLE episode (title TEXT)")
+    other.close()
+    with pytest.raises(SchemaMismatch, match="another program: episode"):
+        open_store(f"sqlite:///{tmp_path}/other.db")
+
+
+def test_the_migrations_make_the_schema_that_the_code_knows(store_url, request):
+    from alembic.autogenerate import compare_metadata
+    from alembic.config import Config
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    from tokenspace.store import schema
+
+    if store_url == "memory:":
+        pytest.skip("it has none")
+    store = open_store(store_url)
+    with store.db.administering() as connection:
+        options = {"version_table": schema.VERSION_TABLE, "compare_type": True}
+        differences = compare_metadata(MigrationContext.configure(connection, opts=options), schema.metadata)
+    store.close()
+    assert [each for each in differences if "comment" not in str(each[0])] == []
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    assert ScriptDirectory.from_config(config).get_current_head() == schema.SCHEMA_VERSION
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_openers_at_the_same_moment_create_one_schema(kind, tmp_path, request):
+    url = f"sqlite:///{tmp_path}/s.db" if kind == "sqlite" else request.getfixturevalue("postgresql_url")
+    errors = []
+
+    def open_and_close():
+        try:
+            open_store(url).close()
+        except Exception as error:  # noqa: BLE001 - for the main thread to see
+            errors.append(error)
+
+    threads = [threading.Thread(target=open_and_close) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+def test_an_unreachable_server_is_named(tmp_path):
+    with pytest.raises(StoreUnavailable, match="PostgreSQL") as caught:
+        open_store(f"postgresql://nobody@/none?host={tmp_path}")
+    assert "server runs" in caught.value.hint
+
+
+def test_threads_share_a_store_and_lose_nothing(empty_store):
+    store = empty_store()
+    errors = []
+
+    def work(number):
+        from tokenspace.errors import StaleHead
+
+        for turn in range(5):
+            while True:
+                try:
+                    commit(store, USER, Put(entry=rule(f"{number}.{turn}")))
+                    break
+                except StaleHead:
+                    continue
+                except Exception as error:  # noqa: BLE001 - for the main thread to see
+                    errors.append(error)
+                    return
+
+    threads = [threading.Thread(target=work, args=[number]) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert texts(store, USER) == sorted(f"{number}.{turn}" for number in range(4) for turn in range(5))
+    assert store.admin.verify() == []
+    store.close()
