@@ -24,16 +24,16 @@ from pathlib import Path
 from typing import Any
 
 import _report
-
 from tokenspace.domain import Drop, Edit, Entry, Kind, Origin, Patch, Put, Scope, Usage, Verdict, new_id
 from tokenspace.errors import StaleHead
 from tokenspace.store import open_store
 
 REVISIONS = 20
-WORDS = (
+VOCABULARY = (
     "refund card transfer limit statement customer verify identity before branch fee exchange rate pending reversed "
     "merchant dispute provisional credit escalate supervisor within business days never promise always confirm"
-).split()  # fmt: skip
+)
+WORDS = VOCABULARY.split()
 BASE = Scope(agent="desk")
 TENANTS = 20
 
@@ -54,7 +54,7 @@ def main() -> None:
         git_repositories(directory, 3 if args.quick else 20, figures)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-    _report.table("the store", [(name, value) for name, value in figures.items()], header=("figure", "value"))
+    _report.table("the store", list(figures.items()), header=("figure", "value"))
     _report.write("store", figures, args)
 
 
@@ -76,9 +76,9 @@ def verdict(chance: random.Random, number: int) -> Verdict:
             gate=GATE,
         )
     return Verdict(
-        decision="accept", basis="tested", reason="it helps where it matters: 4 fixes, 0 breaks in 5 pairs", gate=GATE, tier=2, fixes=4, pairs=5,
-        e_benefit=5.3 + chance.random(), usage=Usage(calls=13, input_tokens=6_214, output_tokens=61),
-        cases=tuple(new_id() for _ in range(5)),
+        decision="accept", basis="tested", reason="it helps where it matters: 4 fixes, 0 breaks in 5 pairs", gate=GATE,
+        tier=2, fixes=4, pairs=5, e_benefit=5.3 + chance.random(),
+        usage=Usage(calls=13, input_tokens=6_214, output_tokens=61), cases=tuple(new_id() for _ in range(5)),
     )  # fmt: skip
 
 
@@ -86,8 +86,8 @@ GATE = "replay@1/9f86d081"
 
 
 def entry(chance: random.Random, kind: Kind) -> Entry:
-    return Entry(kind=kind, doc=f"{kind}s", text=sentence(chance, 125), trigger=sentence(chance, 40) if kind == Kind.EXAMPLE
-                 else None, origin=Origin.USER)  # fmt: skip
+    trigger = sentence(chance, 40) if kind == Kind.EXAMPLE else None
+    return Entry(kind=kind, doc=f"{kind}s", text=sentence(chance, 125), trigger=trigger, origin=Origin.USER)
 
 
 def next_edit(chance: random.Random, number: int, live: list[str]) -> Edit:
@@ -209,12 +209,12 @@ def compare_reads(url: str, users: int, raw: Callable[[Scope], int], prefix: str
         times["raw_read"].append(time.perf_counter() - start)
         for name in ("read", "uncached_read"):
             if name == "uncached_read":  # the shared layers too, as in the first read of a process
-                kept, store._cache = store._cache, type(store._cache)()
+                kept, store._cache = store._cache, type(store._cache)()  # noqa: SLF001 - no user has reason to
             start = time.perf_counter()
             seen = read(store, scope)
             times[name].append(time.perf_counter() - start)
             assert seen == rows, f"{scope}: {seen} entries and {rows} rows"
-        store._cache = kept
+        store._cache = kept  # noqa: SLF001
         if number == TENANTS:  # all is warm: statements compiled, shared layers at hand
             times = {name: [] for name in times}
     store.close()

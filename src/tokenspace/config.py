@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from tokenspace.errors import BadData, UsageError
 
@@ -101,7 +101,7 @@ def _read(path: Path) -> dict[str, Any]:
     if unknown:
         raise BadData(f"{path} has unknown settings: {', '.join(unknown)}", hint=f"known are {', '.join(_KEYS)}")
     for key, value in values.items():
-        texts: list[Any] = value if key in _LISTS and isinstance(value, list) else [value]
+        texts = cast("list[Any]", value) if key in _LISTS and isinstance(value, list) else [value]
         if not all(isinstance(text, str) for text in texts):
             wanted = 'a list of texts in quotes, such as ["a", "b"]' if key in _LISTS else "a text in quotes"
             raise BadData(f"{path}: {key} is not what it should be", hint=f"make it {wanted}")

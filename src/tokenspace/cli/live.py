@@ -143,7 +143,7 @@ class Picture(Watch):
             f"{self.counts['accept']} accepted, {self.counts['defer']} held back",
             f"{self.counts['reject']} rejected",
         )
-        for arm, event in self.exam.items():
+        for arm, event in tuple(self.exam.items()):
             facts.add_row("exam", ARMS[arm], f"{event.right} of {event.done} right")
         curve = Text("".join(BLOCKS[round(one * (len(BLOCKS) - 1))] for one in self.shares[-96:]), style="cyan")
         verdicts = [
@@ -153,7 +153,7 @@ class Picture(Watch):
                 overflow="ellipsis",
                 no_wrap=True,
             )
-            for one in self.verdicts
+            for one in tuple(self.verdicts)  # a copy: it is drawn by another thread
         ]
         return Group(self._bar, Text(), facts, Text(), curve, Text(), *verdicts)
 

@@ -24,7 +24,7 @@ _VALUES: Final = (
     ("--agent", "NAME", "The agent whose context it is."),
     ("--tenant", "NAME", "The tenant of that agent."),
     ("--user", "NAME", "The user of that tenant."),
-    ("--store", "URL", "The store: sqlite:///file.db or postgresql://…"),
+    ("--store", "URL", "The store, as sqlite:///file.db or postgresql://host/database."),
     ("--model", "NAME", "The model to ask; `tokenspace models` lists them."),
     ("--branch", "NAME", "A branch in place of what is served."),
 )

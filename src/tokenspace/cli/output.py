@@ -55,7 +55,7 @@ def plain(value: Any) -> Any:
 
 def note(text: str) -> None:
     """A remark beside the result: on standard error, and not with `--quiet` or `--json`."""
-    if not given().quiet and not given().json:
+    if text and not given().quiet and not given().json:
         click.echo(click.style(text, dim=True), err=True)
 
 

@@ -76,10 +76,7 @@ def move(url: str) -> None:
     shown = f"sqlite:///{path.absolute()}" if path else without_password(url)
     emit(
         lambda: {"store": shown, "rows": rows},
-        lambda: (
-            f"{rows:,} rows copied and verified. Switch to it in .tokenspace/config.toml:\n"
-            f'store = "{shown}"'
-        ),
+        lambda: f'{rows:,} rows copied and verified. Switch to it in .tokenspace/config.toml:\nstore = "{shown}"',
     )
 
 

@@ -88,12 +88,12 @@ def make_entry(row: Row) -> Entry:
     id, kind, doc, text, trigger, origin, status, pos, until, supersedes, *_ = row
     return Entry(
         id=id.hex() if len(id) == 16 else unpack_id(id),
-        kind=KINDS[kind],
+        kind=KINDS[int(kind)],
         doc=doc,
         text=text,
         trigger=trigger,
         origin=Origin(origin),
-        status=STATUSES[status],
+        status=STATUSES[int(status)],
         pos=pos,
         valid_until=None if until is None else unpack_time(until),
         supersedes=None if supersedes is None else unpack_id(supersedes),

@@ -51,7 +51,11 @@ def test_ids_of_any_kind_survive_packing(id):
     assert codec.unpack_id(codec.pack_id(id)) == id
 
 
-@given(st.lists(st.text(string.hexdigits, max_size=120)))
+@given(
+    st.lists(
+        st.one_of(st.text(string.hexdigits, max_size=120), st.just("0f" * 16), st.uuids().map(lambda each: each.hex))
+    )
+)
 def test_lists_of_ids_keep_their_order(ids):
     assert codec.unpack_ids(codec.pack_ids(ids)) == tuple(ids)
 
@@ -61,13 +65,13 @@ def test_no_two_ids_pack_alike():
     assert len({codec.pack_id(id) for id in ids}) == len(ids)
 
 
-@given(st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30)), st.integers(-12, 12))
-def test_times_keep_the_millisecond_and_come_back_in_utc(at, hours):
-    from datetime import timezone
-
-    aware = at.replace(tzinfo=timezone(timedelta(hours=hours)))
-    kept = codec.unpack_time(codec.pack_time(aware))
-    assert timedelta(0) <= aware - kept < timedelta(milliseconds=1)
+@given(st.datetimes(timezones=st.timezones()))
+def test_times_keep_the_millisecond_and_come_back_in_utc(at):
+    try:
+        kept = codec.unpack_time(codec.pack_time(at))
+    except OverflowError:  # within a day of the calendar's ends
+        return
+    assert timedelta(0) <= at - kept < timedelta(milliseconds=1)
     assert kept.tzinfo == UTC
 
 
