@@ -40,9 +40,9 @@ TENANTS = 20
 
 def main() -> None:
     parser = _report.options(__doc__)
-    parser.add_argument("--users", type=int, help="how many users (default: 10,000, or 150 with --quick)")
+    parser.add_argument("--users", type=int, help="how many users (default: 10,000, or 250 with --quick)")
     args = parser.parse_args()
-    users = args.users or (150 if args.quick else 10_000)
+    users = args.users or (250 if args.quick else 10_000)
     figures: dict[str, float] = {"users": users, "revisions_per_user": REVISIONS}
     directory = Path(tempfile.mkdtemp(prefix="bench-"))
     try:
@@ -108,12 +108,17 @@ def scope_of(user: int) -> Scope:
     return Scope(agent="desk", tenant=f"tenant-{user % TENANTS:03}", user=f"user-{user:06}")
 
 
-def load(store: Any, users: int, what: str) -> float:
-    """Commit everything, users in turns; returns commits per second."""
-    chance = random.Random(1)
+def load_shared(store: Any) -> None:
+    """The base and the tenants, which no user's bytes include."""
+    chance = random.Random(0)
     for shared in (BASE, *(Scope(agent="desk", tenant=f"tenant-{n:03}") for n in range(TENANTS))):
         ops = tuple(Put(entry=entry(chance, Kind.RULE)) for _ in range(20))
         store.commit(shared, Edit(ops=ops), verdict(chance, 0), expect=None, author="operator")
+
+
+def load(store: Any, users: int, what: str) -> float:
+    """Commit everything, users in turns; returns commits per second."""
+    chance = random.Random(1)
     heads: list[str | None] = [None] * users
     live: list[list[str]] = [[] for _ in range(users)]
     start = time.perf_counter()
@@ -134,14 +139,13 @@ def load(store: Any, users: int, what: str) -> float:
 def measure_sqlite(directory: Path, users: int, figures: dict[str, float]) -> None:
     url = f"sqlite:///{directory}/store.db"
     store = open_store(url)
-    empty = (directory / "store.db").stat().st_size
+    load_shared(store)
+    empty = sqlite_size(store, directory)
     with store.db.reading() as cursor:  # not durable: a load may be repeated; durable commits are measured below
         cursor.text("PRAGMA synchronous = OFF")
         cursor.text("PRAGMA wal_autocheckpoint = 10000")
     figures["sqlite_loaded_commits_per_s"] = load(store, users, "sqlite")
-    with store.db.reading() as cursor:
-        cursor.text("PRAGMA wal_checkpoint(TRUNCATE)")
-    figures["sqlite_bytes_per_user"] = ((directory / "store.db").stat().st_size - empty) / users
+    figures["sqlite_bytes_per_user"] = (sqlite_size(store, directory) - empty) / users
     figures["sqlite_problems"] = verified(store, figures, "sqlite")
     store.close()
 
@@ -153,12 +157,19 @@ def measure_sqlite(directory: Path, users: int, figures: dict[str, float]) -> No
     raw.close()
 
 
+def sqlite_size(store: Any, directory: Path) -> int:
+    with store.db.reading() as cursor:
+        cursor.text("PRAGMA wal_checkpoint(TRUNCATE)")
+    return (directory / "store.db").stat().st_size
+
+
 def measure_postgresql(url: str, users: int, figures: dict[str, float]) -> None:
     import psycopg
 
     store = open_store(url)
     admin = psycopg.connect(url, autocommit=True)
     admin.execute("SET search_path TO tokenspace")
+    load_shared(store)
     empty = postgresql_size(admin)
     admin.execute("ALTER SYSTEM SET synchronous_commit = off")
     admin.execute("SELECT pg_reload_conf()")

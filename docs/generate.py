@@ -7,19 +7,22 @@ from pathlib import Path
 
 import click
 
+from tokenspace.cli.app import app
+
 PAGE = Path(__file__).parent / "cli.md"
 WIDTH = 100
 
 
 def page() -> str:
     """The whole page."""
-    from tokenspace.cli import cli
-
-    return "\n".join(["# The command line", "", "Generated from `--help` by `make docs`.", "", *_sections(cli)]).strip() + "\n"
+    head = ["# The command line", "", "Generated from `--help` by `make docs`.", ""]
+    return "\n".join([*head, *_sections(app)]).strip() + "\n"
 
 
 def _sections(root: click.Group) -> Iterator[str]:
-    top = click.Context(root, info_name="tokenspace", max_content_width=WIDTH, terminal_width=WIDTH)
+    top = click.Context(
+        root, info_name="tokenspace", max_content_width=WIDTH, terminal_width=WIDTH, **root.context_settings
+    )
     yield from ("```text", _help(root, top), "```", "")
     for name in root.list_commands(top):
         command = root.get_command(top, name)

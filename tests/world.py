@@ -85,11 +85,11 @@ class World:
         loop.observe(self.run, said)
         return said
 
-    def teach(self, text: str, answer: str, *, scope: Scope = BASE, by: str = "ana") -> Attempt | None:
+    def teach(self, text: str, answer: str, *, scope: Scope = BASE, by: str = "ana") -> Attempt:
         """Act, be corrected, remember."""
         return self.learn(self.say(self.act(text, scope=scope), answer, by=by))
 
-    def learn(self, *feedback: Feedback, proposer=None, budget: Budget | None = None) -> Attempt | None:
+    def learn(self, *feedback: Feedback, proposer=None, budget: Budget | None = None) -> Attempt:
         work = loop.learn(self.run, proposer or Remember(), self.gate, feedback=feedback, budget=budget or Budget())
         return asyncio.run(work)
 
@@ -104,9 +104,8 @@ class World:
     def sleep(self, *, scope: Scope = BASE, budget: Budget | None = None) -> list[Attempt]:
         async def collect() -> list[Attempt]:
             left = budget or Budget()
-            return [
-                one async for one in loop.sleep(self.run, scope, self.proposers, self.gate, budget=left, again=left)
-            ]
+            tried = loop.sleep(self.run, scope, self.proposers, self.gate, budget=left, again=left)
+            return [one async for one in tried if one.verdict.decision != "abstain"]
 
         return asyncio.run(collect())
 

@@ -207,10 +207,15 @@ class LearningAgent:
         self, proposers: Sequence[Proposer], budget: Budget, again: Budget, on_attempt: Callable[[Attempt], None]
     ) -> SleepReport:
         parts, done, stopped = self.parts, list[Attempt](), ""
+        waiting = {one.id for one in self.waiting()}
         try:
             async for attempt in loop.sleep(
                 parts.runtime, self.scope, proposers, parts.gate, budget=budget, again=again
             ):
+                decision = attempt.verdict.decision
+                if decision == "abstain" or (decision == "defer" and attempt.id in waiting):
+                    continue  # nothing new to tell
+                waiting.add(attempt.id)
                 done.append(attempt)
                 on_attempt(attempt)
         except BudgetExceeded as error:

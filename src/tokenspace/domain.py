@@ -437,13 +437,15 @@ class Case:
 
 # ── judgement ───────────────────────────────────────────────────────────────────────────────
 
-Decision = Literal["accept", "reject", "defer"]
+Decision = Literal["accept", "reject", "defer", "abstain"]
 Basis = Literal["tested", "human", "policy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What a gate says about an edit, with the numbers that a person can check.
+
+    An attempt whose proposer had nothing to propose is recorded as "abstain".
 
     `fixes` and `breaks` count discordant pairs, `pairs` all of them. `e_benefit`, `e_futility` and `e_harm` are
     e-values: evidence against "does not help", "may still help by the least effect of interest", "does not

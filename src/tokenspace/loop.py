@@ -65,8 +65,8 @@ def observe(run: Runtime, feedback: Feedback) -> None:
 
 async def learn(
     run: Runtime, proposer: Proposer, gate: Gate, *, feedback: Sequence[Feedback], budget: Budget
-) -> Attempt | None:
-    """Propose from feedback of one scope, judge, commit. None if there was nothing to propose."""
+) -> Attempt:
+    """Propose from feedback of one scope, judge, commit. To have nothing to propose is a recorded attempt, too."""
     scope, ids = feedback[0].scope, tuple(sorted(item.id for item in feedback))
     evidence = _evidence(run, scope, feedback)
     heads, tried = evidence.context.heads, [one.id for one in evidence.rejected] if proposer.reach == "all" else []
@@ -75,13 +75,15 @@ async def learn(
         if known.verdict.decision != "defer":
             return known
     attempt = Attempt(scope=scope, key=key, proposer=proposer.name, heads=heads, evidence=ids, at=run.clock())
+    edit, verdict = None, Verdict(decision="abstain")
     try:
         edit = await proposer.propose(evidence, budget=budget)
     except EditError as error:
-        failed = replace(attempt, verdict=Verdict(decision="reject", reason=f"the proposal cannot be used: {error}"))
-        run.store.save_attempt(failed)
-        return failed
-    return None if edit is None else await judge(run, gate, replace(attempt, edit=edit), budget=budget)
+        verdict = Verdict(decision="reject", reason=f"the proposal cannot be used: {error}")
+    if edit is not None:
+        return await judge(run, gate, replace(attempt, edit=edit), budget=budget)
+    run.store.save_attempt(replace(attempt, verdict=verdict))
+    return replace(attempt, verdict=verdict)
 
 
 async def judge(run: Runtime, gate: Gate, attempt: Attempt, *, budget: Budget) -> Attempt:
@@ -124,18 +126,15 @@ async def sleep(
     """
     for proposer in (one for one in proposers if one.reach == "one"):
         for item in _unseen(run.store, scope, proposer):
-            if found := await learn(run, proposer, gate, feedback=[item], budget=budget):
-                yield found
+            yield await learn(run, proposer, gate, feedback=[item], budget=budget)
     for held in run.store.attempts(scope, decision="defer"):
-        judged = await judge(run, gate, held, budget=again)
-        if judged.verdict.decision != "defer":
-            yield judged
+        yield await judge(run, gate, held, budget=again)
     for proposer in (one for one in proposers if one.reach == "all"):
-        everything = run.store.feedback(scope)
-        while everything and (found := await learn(run, proposer, gate, feedback=everything, budget=budget)):
+        everything, decision = run.store.feedback(scope), "accept"
+        while everything and decision in ("accept", "reject"):  # after a defer the same proposal would come again
+            found = await learn(run, proposer, gate, feedback=everything, budget=budget)
+            decision = found.verdict.decision
             yield found
-            if found.verdict.decision == "defer":
-                break  # the same proposal would come again
 
 
 def _evidence(run: Runtime, scope: Scope, feedback: Sequence[Feedback]) -> Evidence:

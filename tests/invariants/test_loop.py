@@ -60,7 +60,10 @@ def test_i3_what_was_decided_is_not_tried_again() -> None:
     said = world.say(world.act("where is my parcel"), "Kestrel")
     assert world.learn(said).verdict.decision == "accept"
     assert world.sleep() == []
-    assert len(world.store.attempts(BASE)) == 1
+    tried = world.store.attempts(BASE)
+    assert [one.verdict.decision for one in tried] == ["accept", "abstain", "abstain"]
+    assert world.sleep() == []
+    assert world.store.attempts(BASE) == tried, "and to have nothing to propose is remembered, too"
 
 
 def test_i3_an_unusable_proposal_is_a_recorded_attempt() -> None:

@@ -44,7 +44,8 @@ def log(limit: int | None, what: str | None) -> None:
         episodes = agent.store.episodes(agent.scope, limit=limit)
         emit(lambda: {"episodes": episodes}, lambda: _episodes(episodes) or "nothing was asked yet")
     elif what == "attempts":
-        attempts = agent.store.attempts(agent.scope, limit=limit)[::-1]
+        tried = [one for one in agent.store.attempts(agent.scope) if one.verdict.decision != "abstain"]
+        attempts = tried[::-1][:limit]
         emit(lambda: {"attempts": attempts}, lambda: _attempts(attempts) or "nothing was tried yet")
     else:
         revisions = agent.log(limit=limit)

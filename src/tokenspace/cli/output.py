@@ -17,8 +17,8 @@ import click
 from tokenspace.cli.options import given
 from tokenspace.domain import Attempt, Drop, Edit, Op, Patch, Put, Restore, Usage, Verdict
 
-WORDS: Final = {"accept": "accepted", "reject": "rejected", "defer": "held back"}
-COLOURS: Final = {"accept": "green", "reject": "red", "defer": "yellow"}
+WORDS: Final = {"accept": "accepted", "reject": "rejected", "defer": "held back", "abstain": "nothing proposed"}
+COLOURS: Final = {"accept": "green", "reject": "red", "defer": "yellow", "abstain": "white"}
 _DIGITS: Final = (8, 12)
 # Whatever a model or a stranger wrote must not steer the terminal.
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

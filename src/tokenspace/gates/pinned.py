@@ -16,8 +16,9 @@ class Pinned:
         """A rejection on a confirmed break, or None."""
         if trial.tier == T0:
             return None
-        for case, old, new in trial.affected:
-            if not case.pinned:
+        for case in (one for one in trial.cases if one.pinned):
+            old, new = trial.prompts(case)
+            if old.compiled_hash == new.compiled_hash:
                 continue
             before, after = await trial.pair(case, old, new)
             if before is None or after is None or after >= before:

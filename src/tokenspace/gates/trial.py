@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -39,10 +40,14 @@ class Trial:
         return fit_to_test(self.proposal, self.replayer.cases, attempts, seed=self.settings.seed)
 
     @cached_property
+    def prompts(self) -> Callable[[Case], tuple[Prompt, Prompt]]:
+        """A case's prompt in both contexts, (incumbent, candidate)."""
+        return self.replayer.arms(self.proposal.incumbent, self.proposal.candidate, self.proposal.edit)
+
+    @cached_property
     def affected(self) -> list[tuple[Case, Prompt, Prompt]]:
         """The cases whose compiled bytes change; for all others the difference is 0, free and exact."""
-        prompts = self.replayer.arms(self.proposal.incumbent, self.proposal.candidate, self.proposal.edit)
-        arms = ((case, *prompts(case)) for case in self.cases)
+        arms = ((case, *self.prompts(case)) for case in self.cases)
         return [(case, old, new) for case, old, new in arms if old.compiled_hash != new.compiled_hash]
 
     async def pair(self, case: Case, old: Prompt, new: Prompt) -> tuple[float | None, float | None]:

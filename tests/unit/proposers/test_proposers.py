@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-
 from tests.world import ALICE, World
+
 from tokenspace.budget import Budget
 from tokenspace.domain import Drop, Edit, Evidence, Feedback, Kind, Origin, Signal
 from tokenspace.proposers import Adopt, Remember
