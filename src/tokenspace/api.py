@@ -30,6 +30,7 @@ from tokenspace.domain import (
     Feedback,
     Heads,
     Message,
+    Op,
     Origin,
     Put,
     Request,
@@ -269,7 +270,9 @@ class LearningAgent:
         ops = revert_ops(layers[0], layers[1], layers[2], inherited(now))
         if not ops:
             raise UsageError(f"{bad.id} was taken back already", hint="`tokenspace log` shows what is served")
-        return self.commit(Edit(ops=ops, rationale=reason or f"revert {bad.id}", read=(bad.id,)))
+        sources = self._sources(ops, before)
+        edit = Edit(ops=ops, rationale=reason or f"revert {bad.id}", evidence=sources, read=(bad.id,))
+        return self.commit(edit, upon=now)
 
     def edit(
         self, docs: Mapping[str, str], *, reason: str = "edited by hand", since: Context | None = None
@@ -286,7 +289,7 @@ class LearningAgent:
             raise EditConflict(
                 f"changed by somebody else meanwhile: {', '.join(both)}", hint="look at the context as it is now"
             )
-        return self.commit(replace(edit, rationale=reason)) if edit.ops else None
+        return self.commit(replace(edit, rationale=reason), upon=now) if edit.ops else None
 
     # ── branches ────────────────────────────────────────────────────────────────────────────
     def branches(self) -> Mapping[str, str | None]:
@@ -319,17 +322,27 @@ class LearningAgent:
                 hint="make the branch's change by hand with `tokenspace edit`, or revert the served one first",
             ) from None
         made = tuple(one.id for one in history if one.branch == name)
-        return served.commit(Edit(ops=ops, rationale=f"publish branch {name}", read=made)) if ops else None
+        edit = Edit(ops=ops, rationale=f"publish branch {name}", evidence=self._sources(ops, after), read=made)
+        return served.commit(edit, upon=now) if ops else None
 
-    def commit(self, edit: Edit) -> Revision:
-        """Commit a person's own edit on their authority: recorded as such, and undone like any other."""
+    def commit(self, edit: Edit, *, upon: Context | None = None) -> Revision:
+        """Commit a person's own edit on their authority: recorded as such, and undone like any other.
+
+        `upon` is the context that it was made from (default: what stands now); `StaleHead` if that has moved.
+        """
         verdict = Verdict(decision="accept", basis="human", reason=f"by {self.principal}")
-        run, context = self.parts.runtime, self.context()
+        run, context = self.parts.runtime, upon or self.context()
         vectors = run.recall.index(new_texts(context, edit))
         return run.store.commit(
             self.scope, edit, verdict,
             expect=context.heads.of(self.scope), author=self.principal, branch=self.branch, vectors=vectors,
         )  # fmt: skip
+
+    def _sources(self, ops: Sequence[Op], origin: Context) -> tuple[str, ...]:
+        """What had caused the entries that are put back, so that they keep their provenance (I13)."""
+        blame = self.store.blame(self.scope, origin.heads)
+        put = (op.entry.id for op in ops if isinstance(op, Put))
+        return tuple(sorted({source for id in put if id in blame for source in blame[id].sources}))
 
     # ── waiting for a person ────────────────────────────────────────────────────────────────
     def waiting(self) -> list[Attempt]:
@@ -426,4 +439,5 @@ def open(
              "teachers": teachers}  # fmt: skip
     settings = load(given)
     parts = build(settings, model=model, store=None if isinstance(store, str) else store)
-    return LearningAgent(parts, Scope(agent=agent), principal=settings.principal)
+    scope = Scope(agent=agent, tenant=settings.tenant, user=settings.user)
+    return LearningAgent(parts, scope, principal=settings.principal)

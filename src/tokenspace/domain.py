@@ -338,6 +338,15 @@ class Usage:
             usd=self.usd + other.usd,
         )
 
+    def __sub__(self, other: Usage) -> Usage:
+        return Usage(
+            calls=self.calls - other.calls,
+            input_tokens=self.input_tokens - other.input_tokens,
+            output_tokens=self.output_tokens - other.output_tokens,
+            cached_tokens=self.cached_tokens - other.cached_tokens,
+            usd=self.usd - other.usd,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
@@ -512,6 +521,7 @@ class Attempt:
     edit_key: str = ""
     proposer: str
     heads: Heads
+    branch: str = ""
     evidence: tuple[str, ...] = ()
     edit: Edit | None = None
     verdict: Verdict = Verdict()
@@ -612,7 +622,7 @@ class Ranked:
 class Evidence:
     """What a proposer may look at: its feedback with the episodes that it is about, and the context that stands.
 
-    `rejected` and `held` are the newest of the scope's attempts that were rejected and deferred, oldest first.
+    `rejected`, `held` and `accepted` are the newest of the scope's attempts by their verdict, oldest first.
     """
 
     scope: Scope
@@ -621,6 +631,7 @@ class Evidence:
     episodes: Mapping[str, Episode]
     rejected: tuple[Attempt, ...] = ()
     held: tuple[Attempt, ...] = ()
+    accepted: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

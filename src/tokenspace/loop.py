@@ -14,13 +14,14 @@ from datetime import datetime
 from tokenspace.budget import Budget
 from tokenspace.context import apply, case_from, compile_context, edit_key, new_texts, recallable, splice, stamp
 from tokenspace.domain import (
-    Attempt, Context, Edit, Episode, Evidence, Feedback, Profile, Prompt, Proposal, Request, Scope, Session, Verdict,
-    digest,
+    Attempt, Context, Decision, Edit, Episode, Evidence, Feedback, Profile, Prompt, Proposal, Request, Scope, Session,
+    Verdict, digest,
 )  # fmt: skip
 from tokenspace.errors import EditError, StaleHead
 from tokenspace.protocols import Agent, Gate, Proposer, Recall, Store
 
 REBASES, SHOWN = 5, 100
+DECISIONS: tuple[Decision, ...] = ("reject", "defer", "accept")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +71,12 @@ async def learn(
     scope, ids = feedback[0].scope, tuple(sorted(item.id for item in feedback))
     evidence = _evidence(run, scope, feedback)
     heads, tried = evidence.context.heads, [one.id for one in evidence.rejected] if proposer.reach == "all" else []
-    key = digest([heads, proposer.name, ids, tried, gate.name])
+    key = digest([heads, run.branch, proposer.name, ids, tried, gate.name])
     for known in run.store.attempts(scope, key=key):
         if known.verdict.decision != "defer":
             return known
-    attempt = Attempt(scope=scope, key=key, proposer=proposer.name, heads=heads, evidence=ids, at=run.clock())
+    attempt = Attempt(scope=scope, key=key, proposer=proposer.name, heads=heads, branch=run.branch, evidence=ids,
+                      at=run.clock())  # fmt: skip
     edit, verdict = None, Verdict(decision="abstain")
     try:
         edit = await proposer.propose(evidence, budget=budget)
@@ -87,15 +89,12 @@ async def learn(
 
 
 async def judge(run: Runtime, gate: Gate, attempt: Attempt, *, budget: Budget) -> Attempt:
-    """Judge an attempt's edit, perhaps again, against the context that stands now, and commit it if it is accepted.
-
-    When the head moves meanwhile, judge anew (I2): replays whose bytes did not change are remembered and free.
-    """
+    """Judge an attempt's edit by the context that stands now; commit it if accepted, anew if that moved (I2)."""
     for _ in range(REBASES):
         evidence = _evidence(run, attempt.scope, run.store.feedback(attempt.scope, ids=attempt.evidence))
         edit = stamp(attempt.edit or Edit(ops=()), evidence)
         vectors = run.recall.index(new_texts(evidence.context, edit))
-        same = run.store.attempts(attempt.scope, edit_key=edit_key(edit), decision="defer", limit=1)
+        same = run.store.attempts(attempt.scope, edit_key=edit_key(edit), limit=1)
         try:
             candidate = apply(evidence.context, edit, vectors=vectors)
             proposal = Proposal(edit=edit, evidence=evidence, candidate=candidate, previous=same[0] if same else None)
@@ -120,30 +119,32 @@ async def judge(run: Runtime, gate: Gate, attempt: Attempt, *, budget: Budget) -
 async def sleep(
     run: Runtime, scope: Scope, proposers: Sequence[Proposer], gate: Gate, *, budget: Budget, again: Budget
 ) -> AsyncIterator[Attempt]:
-    """Learn from what was not learned yet, judge again what was deferred (out of `again`), then look at everything.
-
-    Yields each attempt as its verdict falls; `BudgetExceeded` where a proposer runs out of budget.
-    """
+    """Learn what is new, judge again what was deferred (out of `again`), look at everything; yields every attempt."""
     for proposer in (one for one in proposers if one.reach == "one"):
-        for item in _unseen(run.store, scope, proposer):
+        for item in _unseen(run, scope, proposer):
             yield await learn(run, proposer, gate, feedback=[item], budget=budget)
     for held in run.store.attempts(scope, decision="defer"):
-        yield await judge(run, gate, held, budget=again)
+        if held.branch == run.branch:
+            yield await judge(run, gate, held, budget=again)
     for proposer in (one for one in proposers if one.reach == "all"):
-        everything, decision = run.store.feedback(scope), "accept"
-        while everything and decision in ("accept", "reject"):  # after a defer the same proposal would come again
+        everything, tried = run.store.feedback(scope), set[str]()
+        while everything:
             found = await learn(run, proposer, gate, feedback=everything, budget=budget)
-            decision = found.verdict.decision
             yield found
+            if found.verdict.decision == "abstain" or found.edit_key in tried:
+                break
+            tried.add(found.edit_key)
 
 
 def _evidence(run: Runtime, scope: Scope, feedback: Sequence[Feedback]) -> Evidence:
     context = run.store.context(scope, run.store.heads(scope, branch=run.branch))
     episodes = {item.episode: run.store.episode(scope, item.episode) for item in feedback}
-    rejected, held = (tuple(run.store.attempts(scope, decision=it, limit=SHOWN)) for it in ("reject", "defer"))
-    return Evidence(scope=scope, context=context, feedback=feedback, episodes=episodes, rejected=rejected, held=held)
+    tried = {it: (*run.store.attempts(scope, decision=it, limit=SHOWN),) for it in DECISIONS}
+    return Evidence(scope=scope, context=context, feedback=feedback, episodes=episodes,
+                    rejected=tried["reject"], held=tried["defer"], accepted=tried["accept"])  # fmt: skip
 
 
-def _unseen(store: Store, scope: Scope, proposer: Proposer) -> list[Feedback]:
-    seen = {id for attempt in store.attempts(scope) if attempt.proposer == proposer.name for id in attempt.evidence}
-    return [item for item in store.feedback(scope) if item.id not in seen]
+def _unseen(run: Runtime, scope: Scope, proposer: Proposer) -> list[Feedback]:
+    mine = [one for one in run.store.attempts(scope) if one.proposer == proposer.name]
+    seen = {id for one in mine if one.branch in ("", run.branch) for id in one.evidence}
+    return [item for item in run.store.feedback(scope) if item.id not in seen]

@@ -142,3 +142,29 @@ def test_sleep_learns_what_was_not_learned_and_stops_at_its_budget() -> None:
     world.say(world.act("refund please"), "Basalt")
     assert [one.verdict.decision for one in world.sleep()] == ["accept", "accept"]
     assert world.sleep(budget=Budget(calls=0)) == []
+
+
+def test_a_proposer_that_always_asks_for_the_same_ends_the_sleep() -> None:
+    class Stubborn:
+        name, reach = "stubborn@1", "all"
+
+        async def propose(self, evidence, *, budget):
+            raise InvalidEdit("nonsense")
+
+    world = World()
+    world.say(world.act("hello"), "Kestrel")
+    world.proposers = (Stubborn(),)
+    assert len(world.sleep()) == 2
+
+
+def test_what_was_learned_on_a_branch_is_still_to_be_learned_on_the_served_line() -> None:
+    world = World(teachers=["ana"])
+    world.store.create_branch(BASE, "trial")
+    said = world.say(world.act("where is my parcel"), "Kestrel")
+    served = world.run
+    world.run = replace(served, branch="trial")
+    assert world.learn(said).verdict.decision == "accept"
+    world.run = served
+    assert world.texts() == []
+    assert [one.verdict.decision for one in world.sleep()] == ["accept"]
+    assert world.texts() == ["Kestrel"]

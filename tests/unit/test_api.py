@@ -10,8 +10,8 @@ import pytest
 import tokenspace
 from tokenspace import Request, Scope
 from tokenspace.config import load
-from tokenspace.domain import Message, Signal
-from tokenspace.errors import BadData, EditConflict, NotFound, UsageError
+from tokenspace.domain import Drop, Message, Signal
+from tokenspace.errors import BadData, EditConflict, NotFound, StaleHead, UsageError
 
 TEAMS = ["Kestrel", "Basalt"]
 
@@ -170,3 +170,20 @@ def test_settings_come_from_arguments_then_environment_then_file(tmp_path: Path,
     (home / "config.toml").write_text('colour = "red"\n', "utf-8")
     with pytest.raises(BadData, match="colour"):
         load(start=deep)
+
+
+def test_i13_what_a_revert_puts_back_keeps_its_provenance(desk) -> None:
+    episode = teach(desk, "where is my parcel", "Kestrel")
+    undone = desk.revert(desk.log()[0].id)
+    desk.revert(undone.id)
+    (blame,) = desk.blame().values()
+    assert episode.id in blame.sources
+
+
+def test_i2_a_person_who_was_overtaken_is_told(desk) -> None:
+    teach(desk, "where is my parcel", "Kestrel")
+    stood = desk.context()
+    teach(desk, "I want a refund", "Basalt")
+    edit = tokenspace.Edit(ops=(Drop(id=stood.entries[0].id),))
+    with pytest.raises(StaleHead):
+        desk.commit(edit, upon=stood)

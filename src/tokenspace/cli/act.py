@@ -24,7 +24,7 @@ def read_text(given: str) -> str:
 @verb("ask")
 @click.argument("text")
 @click.option("--choice", "choices", multiple=True, metavar="ANSWER", help="An allowed answer; repeat it for each.")
-@click.option("--session", metavar="NAME", help="The conversation that it belongs to.")
+@click.option("--session", metavar="NAME", help="A conversation; its core context stays as it began.")
 def ask(text: str, choices: tuple[str, ...], session: str | None) -> None:
     r"""Ask the agent, with what it has learned.
 

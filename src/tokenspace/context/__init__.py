@@ -7,7 +7,7 @@ from tokenspace.context.check import is_safe_doc, validate
 from tokenspace.context.compile import compile_context, recallable, splice
 from tokenspace.context.diff import diff_text
 from tokenspace.context.markdown import from_single_text, single_text, to_markdown
-from tokenspace.context.neighbours import Contradiction, contradiction, taught
+from tokenspace.context.neighbours import Contradiction, contradiction, taught, voters
 from tokenspace.context.ops import (
     apply,
     apply_layer,
@@ -49,5 +49,6 @@ __all__ = [
     "taught",
     "to_markdown",
     "validate",
+    "voters",
     "without",
 ]

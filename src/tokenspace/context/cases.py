@@ -51,9 +51,14 @@ def case_from(feedback: Feedback, episode: Episode) -> Case | None:
 
 
 def cluster_of(request: Request) -> str:
-    """Names the group of near copies: the last user message but for case and white space; digits count."""
+    """Names the group of near copies: the last user message but for case and white space; digits count.
+
+    The same words under other system messages, or with other choices, are another task.
+    """
     text = request.query or "\n".join(message.text for message in request.messages)
-    return digest(" ".join(unicodedata.normalize("NFC", text).casefold().split()))
+    folded = " ".join(unicodedata.normalize("NFC", text).casefold().split())
+    system = [message.text for message in request.messages if message.role in ("system", "developer")]
+    return digest([folded, system, request.choices])
 
 
 def _expected(feedback: Feedback, episode: Episode) -> str | None:
@@ -112,8 +117,8 @@ def _grader(expected: str, request: Request) -> GraderSpec:
     short = expected.strip()
     if len(short) <= SHORT_CHARS and "\n" not in short:
         # What people write from memory differs from what a model writes in case, and rarely means to.
-        return GraderSpec(name="exact", expected=short, options={"casefold": True})
-    return GraderSpec(name="rubric", expected=RUBRIC, options={"reference": expected})
+        return GraderSpec(name="exact", expected=short, options={"ignore_case": True})
+    return GraderSpec(name="rubric", expected=expected, options={"criterion": RUBRIC})
 
 
 def _parsed(text: str) -> Any:

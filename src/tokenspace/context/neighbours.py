@@ -40,6 +40,17 @@ def taught(evidence: Evidence) -> list[Entry]:
     return [*served, *(one for one in waiting if one.id not in evidence.context.by_id)]
 
 
+def voters(entry: Entry, evidence: Evidence) -> list[Entry]:
+    """Who may vote on an example: each thing that was taught once, however often it was said, and never itself."""
+    own = (_folded(entry), entry.text)
+    lessons = {(_folded(one), one.text): one for one in taught(evidence) if one.id != entry.id}
+    return [one for lesson, one in sorted(lessons.items()) if lesson != own]
+
+
+def _folded(entry: Entry) -> str:
+    return " ".join((entry.trigger or "").casefold().split())
+
+
 def contradiction(
     answer: str, neighbours: Sequence[Ranked], answers: Mapping[str, str], *, outvoted: float
 ) -> Contradiction | None:

@@ -23,10 +23,16 @@ class Benefit:
         affected = trial.affected
         alpha, cap = trial.settings.alpha.get(trial.tier, 0.05), trial.settings.cap.get(trial.tier, 200)
         graded = any(case.grader.name in _GRADED for case, _, _ in affected)
-        test, missing, used = SequentialTest(graded=graded, delta_min=trial.settings.delta_min), 0, list[str]()
+        test, missing, asked, used = (
+            SequentialTest(graded=graded, delta_min=trial.settings.delta_min),
+            0,
+            0,
+            list[str](),
+        )
         finding = "continue"
         for case, old, new in affected:
             before, after = await trial.pair(case, old, new)
+            asked += 1
             missing += before is None or after is None
             if before is None:
                 continue
@@ -40,7 +46,7 @@ class Benefit:
         numbers |= {"e_benefit": test.e_benefit, "e_harm": test.e_harm, "e_futility": test.e_futility}
         numbers["cases"] = tuple(used)
         counts = f"{test.fixes} fixed, {test.breaks} broken in {test.pairs} pair(s)"
-        if missing > trial.settings.missing_share * max(1, len(used)):
+        if trial.too_many_missing(missing, asked):
             return trial.verdict("defer", "policy", f"{missing} replays could not be measured", **numbers)
         if finding == "accept":
             return _helpful(trial, f"helps by replay: {counts}, e-value {test.e_benefit:.3g}", numbers)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tokenspace.context import contradiction, taught
-from tokenspace.domain import Case, Drop, Entry, Kind, Prompt, Put, Verdict
+from tokenspace.context import contradiction, voters
+from tokenspace.domain import Case, Drop, Entry, Evidence, Kind, Prompt, Put, Verdict
 from tokenspace.gates.settings import T1
 from tokenspace.gates.trial import Trial
 from tokenspace.protocols import Recall
@@ -33,16 +33,20 @@ class Contested:
         dropped = [op.id for op in trial.proposal.edit.ops if isinstance(op, Drop)]
         if not outvoted and not dropped:
             return trial.verdict("accept", "policy", "no example near it disagrees; unverified by replay")
-        if outvoted and (trial.proposal.previous is None or trial.budget.left("calls") < 1):
+        previous = trial.proposal.previous
+        if outvoted and previous and trial.budget.left("calls") < 1:
+            return previous.verdict  # nothing new can be learned for free
+        if outvoted and previous is None:
             return trial.verdict("defer", "policy", f"held back: {outvoted[0]}")
         return await self._settle(trial, outvoted[0] if outvoted else "")
 
     def _outvoted(self, entry: Entry, trial: Trial) -> str:
         """Why the examples nearest to it speak against it; empty if they do not."""
-        if not closed_answers(trial):
-            return ""  # free answers differ in words without contradicting each other
         evidence = trial.proposal.evidence
-        others = [other for other in taught(evidence) if other.id != entry.id]
+        closed = closed_answers(evidence)
+        if entry.text not in closed:
+            return ""  # free answers differ in words without contradicting each other
+        others = [other for other in voters(entry, evidence) if other.text in closed]
         held = [other for other in others if other.id not in evidence.context.vectors]
         vectors = {**evidence.context.vectors, **self._recall.index(held)}
         ranked = self._recall.rank(others, vectors, entry.trigger or entry.text)
@@ -52,10 +56,11 @@ class Contested:
         return found.words if found else ""
 
     async def _settle(self, trial: Trial, contested: str) -> Verdict:
-        fixes, breaks, seen = 0, 0, list[str]()
+        fixes, breaks, missing, seen = 0, 0, 0, list[str]()
         for case, old, new in self._nearest_first(trial)[: trial.settings.guard_cases]:
             before, after = await trial.pair(case, old, new)
             if before is None or after is None:
+                missing += 1
                 continue
             seen.append(case.id)
             fixes, breaks = fixes + (after > before), breaks + (after < before)
@@ -63,6 +68,8 @@ class Contested:
                 break
         found = f"{fixes} fixed, {breaks} broken of {len(seen)} affected case(s) replayed"
         numbers: dict[str, Any] = {"fixes": fixes, "breaks": breaks, "pairs": len(seen), "cases": tuple(seen)}
+        if trial.too_many_missing(missing, missing + len(seen)):
+            return trial.verdict("defer", "policy", f"{missing} replay(s) could not be measured", **numbers)
         if breaks > fixes:
             return trial.verdict(
                 "reject", "tested", _joined(f"it contradicts what is verified: {found}", contested), **numbers
@@ -91,9 +98,9 @@ def _joined(*parts: str) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def closed_answers(trial: Trial) -> bool:
-    """Whether the answers come from a fixed set, so that two different ones contradict each other."""
-    return all(episode.request.choices for episode in trial.proposal.evidence.episodes.values())
+def closed_answers(evidence: Evidence) -> frozenset[str]:
+    """The fixed set that the answers come from, so that two different ones contradict each other; empty if free."""
+    return frozenset(choice for episode in evidence.episodes.values() for choice in episode.request.choices or ())
 
 
 def _examples(trial: Trial) -> list[Entry]:

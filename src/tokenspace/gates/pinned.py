@@ -17,9 +17,10 @@ class Pinned:
         if trial.tier == T0:
             return None
         for case in (one for one in trial.cases if one.pinned):
-            old, new = trial.prompts(case)
-            if old.compiled_hash == new.compiled_hash:
+            arms = trial.prompts(case)
+            if arms is None or arms[0].compiled_hash == arms[1].compiled_hash:
                 continue
+            old, new = arms
             before, after = await trial.pair(case, old, new)
             if before is None or after is None or after >= before:
                 continue

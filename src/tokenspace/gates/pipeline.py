@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from tokenspace.budget import Budget
 from tokenspace.domain import GraderSpec, Proposal, Verdict, digest
-from tokenspace.errors import BudgetExceeded
+from tokenspace.errors import BudgetExceeded, BudgetTooSmall
 from tokenspace.gates.benefit import Benefit
 from tokenspace.gates.contested import Contested
 from tokenspace.gates.pinned import Pinned
@@ -46,6 +46,7 @@ class ReplayGate:
         """See `tokenspace.protocols.Gate`."""
         scope = proposal.incumbent.scope
         replayer = Replayer(self._run, self._graders, scope)
+        previous = proposal.previous.verdict if proposal.previous else None
         trial = Trial(
             gate=self.name,
             proposal=proposal,
@@ -53,12 +54,17 @@ class ReplayGate:
             settings=self._settings,
             replayer=replayer,
             budget=budget,
+            spent_before=budget.usage,
         )
         try:
             for criterion in self._criteria:
                 verdict = await criterion.check(trial)
                 if verdict is not None:
                     return verdict
+        except BudgetTooSmall as error:
+            return trial.verdict("reject", "policy", f"with it a prompt would not fit any more: {error}")
         except BudgetExceeded as error:
+            if previous and previous.decision == "defer" and previous.pairs:
+                return previous  # what was measured before stands until more can be paid for
             return trial.verdict("defer", "policy", f"the budget ran out during the test: {error}")
         return trial.verdict("defer", "policy", "no criterion came to a verdict")

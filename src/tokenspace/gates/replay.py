@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cached_property
 
 from tokenspace.budget import Budget
@@ -20,12 +19,13 @@ from tokenspace.domain import (
     Put,
     Run,
     Scope,
-    Usage,
     digest,
 )
-from tokenspace.errors import AuthFailed, ModelError
+from tokenspace.errors import AuthFailed, BudgetTooSmall, ModelError, UsageError
 from tokenspace.loop import Runtime, render
 from tokenspace.protocols import Grader
+
+Arms = tuple[Prompt, Prompt]
 
 
 class Replayer:
@@ -41,7 +41,6 @@ class Replayer:
         self._graders = graders
         self._scope = scope
         self._model = f"{run.agent.profile.model}/{run.recall.name}"
-        self.usage = Usage()
 
     @cached_property
     def cases(self) -> list[Case]:
@@ -59,18 +58,26 @@ class Replayer:
         """Everything that was tried in the scope."""
         return self._run.store.attempts(self._scope)
 
-    def arms(self, incumbent: Context, candidate: Context, edit: Edit) -> Callable[[Case], tuple[Prompt, Prompt]]:
-        """A function from a case to its two prompts, (incumbent, candidate), each without the case's own entries."""
+    def arms(self, incumbent: Context, candidate: Context, edit: Edit) -> Callable[[Case], Arms | None]:
+        """A function from a case to its two prompts, (incumbent, candidate), each without the case's own entries.
+
+        None for a case that does not fit this model's prompt any more; `BudgetTooSmall` where only the edit makes
+        it too long.
+        """
         blame = self._run.store.blame(incumbent.scope, incumbent.heads)
         sources: dict[str, set[str]] = {id: set(one.sources) for id, one in blame.items()}
         for op in edit.ops:
             if isinstance(op, Put):
                 sources[op.entry.id] = set(edit.evidence)
 
-        def prompts(case: Case) -> tuple[Prompt, Prompt]:
+        def prompts(case: Case) -> tuple[Prompt, Prompt] | None:
             kin = self._kin.get(case.cluster, set())
             own = frozenset(id for id, made_from in sources.items() if made_from & kin)
-            return self._prompt(incumbent, own, case), self._prompt(candidate, own, case)
+            try:
+                old = self._prompt(incumbent, own, case)
+            except BudgetTooSmall:
+                return None
+            return old, self._prompt(candidate, own, case)
 
         return prompts
 
@@ -100,8 +107,14 @@ class Replayer:
     async def score(self, case: Case, prompt: Prompt, *, budget: Budget, run_index: int = 0) -> float | None:
         """The case's score under a prompt in [0, 1], or None if it could not be measured after one retry.
 
+        A grader that this installation does not have, or cannot use, measures nothing.
+
         Raises BudgetExceeded before a call that does not fit, and AuthFailed, which no retry will mend.
         """
+        try:
+            grader = self._graders(case.grader)
+        except UsageError:
+            return None
         for _ in range(2):
             try:
                 done = await self._outcome(case, prompt, budget=budget, run_index=run_index)
@@ -109,7 +122,7 @@ class Replayer:
                 raise
             except ModelError:
                 continue
-            score = await self._graders(case.grader).grade(case, done.output, budget=budget)
+            score = await grader.grade(case, done.output, budget=budget)
             if score is not None:
                 return score
         return None
@@ -121,6 +134,5 @@ class Replayer:
         if known is not None:
             return known.run
         done = await self._run.agent.run(prompt, budget=budget, seed=index)
-        self.usage = self.usage + replace(done.usage, calls=max(1, done.usage.calls))
         self._run.store.save_outcome(self._scope, Outcome(key=key, case=case.id, run=done))
         return done

@@ -16,17 +16,23 @@ def tier(edit: Edit, incumbent: Context, feedback: Sequence[Feedback], settings:
     """
     cited = [item for item in feedback if item.id in edit.evidence]
     taught = bool(cited) and all(item.principal in settings.teachers for item in cited)
-    return max(_of_kind(_kind(op, incumbent), incumbent, taught=taught) for op in edit.ops)
+    kinds = (kind for op in edit.ops for kind in _kinds(op, incumbent))
+    return max((_of_kind(kind, incumbent, taught=taught) for kind in kinds), default=T4)
 
 
-def _kind(op: Op, incumbent: Context) -> Kind:
+def _kinds(op: Op, incumbent: Context) -> list[Kind]:
+    """What the operation makes and what it replaces: an instruction is not changed by calling it an example."""
+    replaced = incumbent.by_id.get(op.entry.id if isinstance(op, Put) else op.id)
+    kinds = [replaced.kind] if replaced else []
     match op:
         case Put(entry=entry):
-            return entry.kind
-        case Patch(id=id) | Drop(id=id) | Restore(id=id):
-            known = incumbent.by_id.get(id)
+            kinds.append(entry.kind)
+        case Patch(changes=changes):
+            kinds.append(Kind(changes.get("kind", replaced.kind if replaced else Kind.INSTRUCTION)))
+        case Drop() | Restore():
             # What is not visible here cannot be classed: take the strictest kind.
-            return known.kind if known else Kind.INSTRUCTION
+            kinds += [] if replaced else [Kind.INSTRUCTION]
+    return kinds
 
 
 def _of_kind(kind: Kind, incumbent: Context, *, taught: bool) -> int:

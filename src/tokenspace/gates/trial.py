@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from tokenspace.budget import Budget
-from tokenspace.domain import Basis, Case, Decision, Prompt, Proposal, Verdict
+from tokenspace.domain import Basis, Case, Decision, Prompt, Proposal, Usage, Verdict
 from tokenspace.gates.cases import fit_to_test
-from tokenspace.gates.replay import Replayer
+from tokenspace.gates.replay import Arms, Replayer
 from tokenspace.gates.settings import GateSettings
 
 
@@ -32,6 +32,7 @@ class Trial:
     settings: GateSettings
     replayer: Replayer
     budget: Budget
+    spent_before: Usage
 
     @cached_property
     def cases(self) -> tuple[Case, ...]:
@@ -40,21 +41,25 @@ class Trial:
         return fit_to_test(self.proposal, self.replayer.cases, attempts, seed=self.settings.seed)
 
     @cached_property
-    def prompts(self) -> Callable[[Case], tuple[Prompt, Prompt]]:
-        """A case's prompt in both contexts, (incumbent, candidate)."""
+    def prompts(self) -> Callable[[Case], Arms | None]:
+        """A case's prompt in both contexts, (incumbent, candidate); None if it does not fit."""
         return self.replayer.arms(self.proposal.incumbent, self.proposal.candidate, self.proposal.edit)
 
     @cached_property
     def affected(self) -> list[tuple[Case, Prompt, Prompt]]:
         """The cases whose compiled bytes change; for all others the difference is 0, free and exact."""
-        arms = ((case, *self.prompts(case)) for case in self.cases)
-        return [(case, old, new) for case, old, new in arms if old.compiled_hash != new.compiled_hash]
+        arms = ((case, self.prompts(case)) for case in self.cases)
+        return [(case, *both) for case, both in arms if both and both[0].compiled_hash != both[1].compiled_hash]
 
     async def pair(self, case: Case, old: Prompt, new: Prompt) -> tuple[float | None, float | None]:
         """Scores of the incumbent and the candidate on fresh or remembered replays, never on live outcomes (I7)."""
         before = await self.replayer.score(case, old, budget=self.budget)
         after = await self.replayer.score(case, new, budget=self.budget)
         return before, after
+
+    def too_many_missing(self, missing: int, asked: int) -> bool:
+        """Whether so many measurements failed that nothing may be concluded."""
+        return missing > self.settings.missing_share * asked
 
     def verdict(self, decision: Decision, basis: Basis, reason: str, **numbers: Any) -> Verdict:
         """A verdict of this trial, with what it cost."""
@@ -64,6 +69,6 @@ class Trial:
             reason=reason,
             gate=self.gate,
             tier=self.tier,
-            usage=self.replayer.usage,
+            usage=self.budget.usage - self.spent_before,
             **numbers,
         )

@@ -23,6 +23,9 @@ class TriggerCheck:
             scores = [
                 await trial.replayer.score(case, prompt, budget=trial.budget, run_index=index) for index in range(runs)
             ]
+            missing = scores.count(None)
+            if trial.too_many_missing(missing, runs):
+                return trial.verdict("defer", "policy", f"{missing} of {runs} runs of its cause could not be measured")
             good = sum(score is not None and score >= 0.5 for score in scores)
             if 3 * good < 2 * runs:
                 reason = f"the episode that caused it still fails: {good} of {runs} runs succeeded with the edit"

@@ -32,7 +32,7 @@ class Remember:
 
 def _right_output(item: Feedback, evidence: Evidence) -> str | None:
     if item.signal in _CORRECTED and isinstance(item.value, str):
-        return item.value
+        return item.value.strip() if evidence.episodes[item.episode].request.choices else item.value
     confirmed = item.signal is Signal.LABEL and item.value is True
     perfect = item.signal is Signal.SCORE and not isinstance(item.value, str) and float(item.value) >= 1.0
     return evidence.episodes[item.episode].output if confirmed or perfect else None

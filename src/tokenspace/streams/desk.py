@@ -136,12 +136,6 @@ class Result:
         pairs = zip(self.draw.lessons, self.taught, strict=True)
         return sum(not lesson.wrong and said.id not in self.served for lesson, said in pairs)
 
-    def fate(self, place: int) -> Attempt | None:
-        """The last verdict about a lesson: by which it was served, held back, kept out or retired."""
-        said = self.taught[place]
-        about = [one.attempt for one in self.verdicts if one.attempt.edit and said.id in one.attempt.edit.evidence]
-        return about[-1] if about else None
-
 
 def run_desk(agent: LearningAgent, counter: CountingAgent, draw: Draw, *, on_event: Callable[[Event], None]) -> Result:
     """Run the whole demo on an agent whose runtime acts through `counter`. Raises what the model raises."""

@@ -61,8 +61,8 @@ class Draw:
 def read_items(path: Path | None = None) -> list[Item]:
     """Items of a CSV file with a header: `text`, the label as `label`, `category` or `intent`, optionally `feedback`.
 
-    Without a path: the support desk that comes with the package. Rows without a text or a label, and texts of more
-    than 2,000 bytes, are passed over. Raises `BadData` for what is not such a file.
+    Without a path: the support desk that comes with the package. Rows without a text or a label, texts of more than
+    2,000 bytes, and all but the last of the same text are passed over. Raises `BadData` for what is not such a file.
     """
     name = str(path) if path else "the support desk's file"
     try:
@@ -89,7 +89,8 @@ def read_items(path: Path | None = None) -> list[Item]:
         )
         for row in rows
     ]
-    return [item for item in items if item.text and item.label and len(item.text.encode()) <= MAX_TEXT_BYTES]
+    usable = (item for item in items if item.text and item.label and len(item.text.encode()) <= MAX_TEXT_BYTES)
+    return list({item.text.casefold(): item for item in usable}.values())
 
 
 def choose_labels(items: Sequence[Item], count: int, *, seed: int) -> list[Item]:

@@ -30,7 +30,7 @@ def feedback(signal: Signal, value, **more) -> Feedback:
 def test_a_correction_expects_its_value(signal) -> None:
     case = case_from(feedback(signal, "transfers"), episode())
     assert case is not None
-    assert case.grader == GraderSpec(name="exact", expected="transfers", options={"casefold": True})
+    assert case.grader == GraderSpec(name="exact", expected="transfers", options={"ignore_case": True})
     assert (case.sources, case.principal, case.at, case.scope) == (("f", "e"), "alice", AT, SCOPE)
     assert case.request == episode().request
 
@@ -68,11 +68,11 @@ def test_the_same_feedback_makes_the_same_case() -> None:
         ("42", GraderSpec(name="number", expected=42)),
         (12.5, GraderSpec(name="number", expected=12.5)),
         ("-1e3", GraderSpec(name="number", expected=-1000.0)),
-        ("007", GraderSpec(name="exact", expected="007", options={"casefold": True})),
-        ("true", GraderSpec(name="exact", expected="true", options={"casefold": True})),
+        ("007", GraderSpec(name="exact", expected="007", options={"ignore_case": True})),
+        ("true", GraderSpec(name="exact", expected="true", options={"ignore_case": True})),
         ('{"a": [1]}', GraderSpec(name="json", expected={"a": [1]})),
         ("[]", GraderSpec(name="json", expected=[])),
-        ('{"a": NaN}', GraderSpec(name="exact", expected='{"a": NaN}', options={"casefold": True})),
+        ('{"a": NaN}', GraderSpec(name="exact", expected='{"a": NaN}', options={"ignore_case": True})),
     ],
 )
 def test_the_grader_follows_the_form_of_the_expected_answer(value, grader) -> None:
@@ -85,7 +85,7 @@ def test_the_grader_follows_the_form_of_the_expected_answer(value, grader) -> No
 def test_longer_answers_are_judged_by_what_they_say(text) -> None:
     case = case_from(feedback(Signal.CORRECTION, text), episode())
     assert case is not None
-    assert (case.grader.name, case.grader.options) == ("rubric", {"reference": text})
+    assert (case.grader.name, case.grader.expected, set(case.grader.options)) == ("rubric", text, {"criterion"})
 
 
 def test_a_schema_is_graded_as_json() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from tests.world import ALICE, World
+from tests.world import ALICE, BASE, World
 
 from tokenspace.budget import Budget
+from tokenspace.errors import ModelTimeout
 from tokenspace.models import ScriptedModel
 
 PARCELS = ["where is my parcel", "my parcel is late", "the parcel never came", "parcel lost again"]
@@ -66,3 +67,45 @@ def test_free_answers_that_differ_in_words_do_not_contradict() -> None:
 def test_an_example_of_somebody_who_is_no_teacher_waits_before_it_reaches_the_shared_base() -> None:
     attempt = World(teachers=["ana"]).teach("where is my parcel", "Kestrel", by="mallory")
     assert (attempt.verdict.decision, attempt.verdict.tier) == ("defer", 4)
+
+
+def test_repeating_a_wrong_correction_does_not_release_it() -> None:
+    world = taught(World(teachers=["ana", "bo"]))
+    episode = world.act("where is the parcel of mine")
+    for by in ("ana", "bo", "ana"):
+        held = world.learn(world.say(episode, "Basalt", by=by), budget=Budget(calls=0))
+        assert held.verdict.decision == "defer"
+
+
+def test_what_a_person_restored_is_not_retired_again() -> None:
+    world = World(teachers=["ana"])
+    world.teach("my parcel is lost", "Basalt")
+    taught(world)
+    wrong = next(
+        e for e in world.store.context(BASE, world.store.heads(BASE)).entries if e.trigger == "my parcel is lost"
+    )
+    world.sleep()
+    assert wrong.id not in world.store.context(BASE, world.store.heads(BASE)).by_id
+    world.put(wrong)
+    world.sleep()
+    assert wrong.id in world.store.context(BASE, world.store.heads(BASE)).by_id
+
+
+def test_an_outage_retires_and_rejects_nothing() -> None:
+    world = World(lambda prompt, seed: ModelTimeout("down"), teachers=["ana"])
+    world.model._answer = lambda prompt, seed: "Basalt"
+    world.teach("my parcel is lost", "Basalt")
+    taught(world)
+    before = world.texts()
+    world.model._answer = lambda prompt, seed: ModelTimeout("down")
+    assert all(one.verdict.decision == "defer" for one in world.sleep() if one.proposer == "retire@1")
+    assert sorted(world.texts()) == sorted(before)
+
+
+def test_one_free_text_lesson_does_not_stop_retirement() -> None:
+    world = World(teachers=["ana"])
+    world.teach("my parcel is lost", "Basalt")
+    taught(world)
+    world.learn(world.say(world.act("hello", choices=None), "Hello to you, too, and a good day."))
+    retired = [one for one in world.sleep() if one.proposer == "retire@1" and one.verdict.decision == "accept"]
+    assert len(retired) == 1

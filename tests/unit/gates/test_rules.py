@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from tests.world import ALICE, BASE, World, rule
 
+from tokenspace import loop
 from tokenspace.budget import Budget
-from tokenspace.domain import Entry, GraderSpec, Kind, Prompt, Signal
+from tokenspace.domain import Edit, Entry, GraderSpec, Kind, Prompt, Put, Signal
 from tokenspace.errors import AuthFailed, ModelTimeout
+from tokenspace.graders import build
 from tokenspace.models import ScriptedModel
 
 MESSAGES = [
@@ -170,10 +174,50 @@ def test_what_is_known_already_is_not_added_again() -> None:
     assert "already" in world.judge(rule("Be brief."), said).verdict.reason
 
 
-def test_a_grader_that_cannot_measure_is_no_pair() -> None:
+def test_cases_that_cannot_be_graded_here_conclude_nothing() -> None:
     world = World(fails_until_told)
     for text in MESSAGES:
         world.say(world.act(text), "Kestrel", expects=GraderSpec(name="function", options={"function": "absent"}))
     said = world.say(world.act("hello", choices=None), "words", Signal.TEXT)
-    with pytest.raises(Exception, match="absent"):
-        world.judge(rule("A parcel goes to Kestrel."), said)
+    verdict = world.judge(rule("A parcel goes to Kestrel."), said).verdict
+    assert (verdict.decision, verdict.pairs) == ("defer", 0)
+    assert "could not be measured" in verdict.reason
+
+
+def test_an_instruction_is_not_changed_by_calling_it_an_example() -> None:
+    world = World(obeys)
+    world.put(Entry(id="0" * 32, kind=Kind.INSTRUCTION, doc="instructions", text="Never promise money."))
+    disguised = Entry(id="0" * 32, kind=Kind.EXAMPLE, doc="examples", trigger="hi", text="Kestrel")
+    said = world.say(world.act("hello", scope=ALICE), "words", Signal.TEXT, by="alice")
+    attempt = world.judge(Edit(ops=(Put(entry=disguised),)), said)
+    assert attempt.verdict.tier == 3
+    assert attempt.verdict.decision != "accept"
+    assert world.judge(Edit(ops=()), said).verdict.decision == "reject"
+
+
+def test_i3_a_free_look_does_not_erase_what_was_measured() -> None:
+    world = with_cases(World(fails_until_told), right="Kestrel")
+    said = world.say(world.act("hello there", choices=None), "words", Signal.TEXT)
+    waiting = world.judge(rule("A parcel goes to Kestrel."), said)
+    assert waiting.verdict.fixes == 8
+    world.put(Entry(kind=Kind.RULE, doc="rules", text="The head moves."))
+    again = asyncio.run(loop.judge(world.run, world.gate, waiting, budget=Budget(calls=0)))
+    assert (again.verdict.decision, again.verdict.fixes) == ("defer", 8)
+
+
+def test_near_copies_that_expect_different_things_test_nothing() -> None:
+    world = with_cases(World(obeys), right="Kestrel")
+    for text in MESSAGES:
+        world.say(world.act(text), "Basalt")
+    said = world.say(world.act("hello there", choices=None), "words", Signal.TEXT)
+    assert world.judge(rule("Everything goes to Basalt."), said).verdict.pairs == 0
+
+
+def test_every_case_that_feedback_makes_can_be_graded() -> None:
+    world = World(ScriptedModel("Kestrel"))
+    free = world.act("hello", choices=None)
+    for value in ("Kestrel", "short", "x" * 200, "two\nlines", '{"a": 1}', "12.5"):
+        world.say(free, value)
+    world.say(world.act("hello"), "Basalt")
+    for case in world.store.cases(BASE):
+        assert build(case.grader, model=world.model) is not None
