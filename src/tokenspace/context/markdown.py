@@ -10,8 +10,8 @@ from tokenspace.errors import BadData
 
 _FILE = "# file:"
 _HELP = (
-    "<!-- Each entry begins with '- ' or '## …'. Keep its comment to change it, delete it to drop it, move it to\n"
-    "move it; an entry without a comment is new (end the heading of a new block with a comment that says: new). -->"
+    "<!-- Each entry begins with '- ' or '## …'. Keep its comment when you change or move it; delete the whole of it to\n"
+    "drop it; an entry without a comment is new (end the heading of a new block with a comment that says: new). -->"
 )
 
 
