@@ -10,7 +10,7 @@ from tokenspace.errors import BadData
 
 _FILE = "# file:"
 _HELP = (
-    "<!-- Each entry begins with '- ' or '## …'. Keep its comment when you change or move it; delete the whole of it to\n"
+    "<!-- Each entry begins with '- ' or '## …'. Keep its comment when you change or move it; delete all of it to\n"
     "drop it; an entry without a comment is new (end the heading of a new block with a comment that says: new). -->"
 )
 
