@@ -37,6 +37,7 @@ from tokenspace.domain import (
     Revision,
     Scope,
     Signal,
+    Usage,
     Verdict,
 )  # fmt: skip
 from tokenspace.errors import BadData, BudgetExceeded, EditConflict, NotFound, UsageError
@@ -47,9 +48,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SleepReport:
-    """What was tried, in order, and the verdicts; `stopped` says why it ended before it was done, if it did."""
+    """What was tried, in order, with its verdicts, and what all of it cost.
+
+    `stopped` says why it ended before it was done, if it did.
+    """
 
     attempts: tuple[Attempt, ...]
+    usage: Usage
     stopped: str = ""
 
 
@@ -208,7 +213,7 @@ class LearningAgent:
         self, proposers: Sequence[Proposer], budget: Budget, again: Budget, on_attempt: Callable[[Attempt], None]
     ) -> SleepReport:
         parts, done, stopped = self.parts, list[Attempt](), ""
-        waiting = {one.id for one in self.waiting()}
+        waiting, spent = {one.id for one in self.waiting()}, budget.usage
         try:
             async for attempt in loop.sleep(
                 parts.runtime, self.scope, proposers, parts.gate, budget=budget, again=again
@@ -221,7 +226,7 @@ class LearningAgent:
                 on_attempt(attempt)
         except BudgetExceeded as error:
             stopped = str(error)
-        return SleepReport(attempts=tuple(done), stopped=stopped)
+        return SleepReport(attempts=tuple(done), usage=budget.usage - spent, stopped=stopped)
 
     # ── what was learned ────────────────────────────────────────────────────────────────────
     @property

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from tokenspace.cli.options import settings, sqlite_path
-from tokenspace.cli.surroundings import without_password
+from tokenspace.cli.output import without_password
 from tokenspace.errors import TokenspaceError
 
 LOW_BYTES: Final = 1_000_000_000

@@ -24,7 +24,7 @@ from tokenspace.cli.output import (
     when,
     working,
 )  # fmt: skip
-from tokenspace.domain import Attempt, Usage
+from tokenspace.domain import Attempt
 from tokenspace.errors import UsageError
 
 if TYPE_CHECKING:
@@ -82,16 +82,17 @@ def sleep(calls: int | None, tokens: int | None, usd: float | None) -> None:
 
 
 def _end(report: SleepReport, *, nothing: str) -> None:
-    usage = sum((one.verdict.usage for one in report.attempts), Usage())
     counts = Counter(one.verdict.decision for one in report.attempts)
 
     def words() -> str:
         told = ", ".join(f"{counts[kind]} {word}" for kind, word in WORDS.items() if counts[kind])
-        lines = [f"{told}; {told_usage(usage)}" if report.attempts else nothing]
+        lines = [f"{told or nothing}; {told_usage(report.usage)}"]
         lines += [f"stopped early: {report.stopped}"] if report.stopped else []
         return "\n".join(lines)
 
-    emit(lambda: {"attempts": report.attempts, "counts": counts, "usage": usage, "stopped": report.stopped}, words)
+    emit(
+        lambda: {"attempts": report.attempts, "counts": counts, "usage": report.usage, "stopped": report.stopped}, words
+    )
     if counts["defer"]:
         note("see what is held back: tokenspace review")
     elif counts["accept"]:

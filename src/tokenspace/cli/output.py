@@ -179,3 +179,8 @@ def working(title: str) -> Generator[Callable[[str], None]]:
     console = Console(highlight=False)
     with console.status(title):
         yield lambda text: console.print(Text.from_ansi(text), soft_wrap=True)
+
+
+def without_password(url: str) -> str:
+    """A store's URL as it may be shown."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:…@", url)

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tokenspace.cli.options import given, open_agent, project, settings, sqlite_path, verb
-from tokenspace.cli.output import Short, emit, note, safe, table
-from tokenspace.cli.surroundings import without_password
+from tokenspace.cli.output import Short, emit, note, safe, table, without_password
 
 if TYPE_CHECKING:
     from tokenspace.config import Settings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 import click
@@ -11,11 +10,6 @@ from tokenspace.cli.options import settings, verb
 from tokenspace.cli.output import emit, note, table
 
 _MARKS: Final = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
-
-
-def without_password(url: str) -> str:
-    """A store's URL as it may be shown."""
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:…@", url)
 
 
 @verb("models")

@@ -10,8 +10,7 @@ from pathlib import Path
 import click
 
 from tokenspace.cli.options import given, project, sql_store, sqlite_path, verb
-from tokenspace.cli.output import emit, note
-from tokenspace.cli.surroundings import without_password
+from tokenspace.cli.output import emit, note, without_password
 from tokenspace.errors import UsageError
 
 
@@ -42,7 +41,7 @@ def backup(file: Path) -> None:
     Safe while others work with it. The copy is a SQLite file, whatever the store is; use it with --store
     sqlite:///FILE.
     """
-    from tokenspace.store.admin import backup as copy
+    from tokenspace.store.copying import backup as copy
 
     store = sql_store()
     with _progress("copying") as progress:
@@ -60,7 +59,7 @@ def move(url: str) -> None:
     kept; the old store stays as it is.
     """
     from tokenspace.store import open_store
-    from tokenspace.store.admin import move as copy
+    from tokenspace.store.copying import move as copy
     from tokenspace.store.sql import SqlStore
 
     source = sql_store()

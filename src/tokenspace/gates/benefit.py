@@ -7,7 +7,7 @@ from typing import Any
 from tokenspace.domain import Signal, Verdict
 from tokenspace.gates.settings import T2
 from tokenspace.gates.trial import Trial
-from tokenspace.stats import SequentialTest
+from tokenspace.stats import Pair, PairedOutcomes, SequentialTest
 
 _GRADED = frozenset({"function", "rubric"})
 
@@ -23,31 +23,26 @@ class Benefit:
         affected = trial.affected
         alpha, cap = trial.settings.alpha.get(trial.tier, 0.05), trial.settings.cap.get(trial.tier, 200)
         graded = any(case.grader.name in _GRADED for case, _, _ in affected)
-        test, missing, asked, used = (
+        test, pairs, finding = (
             SequentialTest(graded=graded, delta_min=trial.settings.delta_min),
-            0,
-            0,
-            list[str](),
+            list[Pair](),
+            "continue",
         )
-        finding = "continue"
         for case, old, new in affected:
-            before, after = await trial.pair(case, old, new)
-            asked += 1
-            missing += before is None or after is None
-            if before is None:
+            pair = await trial.pair(case, old, new)
+            pairs.append(pair)
+            if pair.difference is None:
                 continue
-            used.append(case.id)
-            # A candidate that cannot be measured scores 0: it must not gain by timing out.
-            test = test.update((after or 0.0) - before)
+            test = test.update(pair.difference)
             finding = test.decide(alpha=alpha, beta=trial.settings.beta, cap=cap)
             if finding != "continue":
                 break
         numbers: dict[str, Any] = {"fixes": test.fixes, "breaks": test.breaks, "pairs": test.pairs}
         numbers |= {"e_benefit": test.e_benefit, "e_harm": test.e_harm, "e_futility": test.e_futility}
-        numbers["cases"] = tuple(used)
+        numbers["cases"] = tuple(pair.case for pair in pairs if pair.difference is not None)
         counts = f"{test.fixes} fixed, {test.breaks} broken in {test.pairs} pair(s)"
-        if trial.too_many_missing(missing, asked):
-            return trial.verdict("defer", "policy", f"{missing} replays could not be measured", **numbers)
+        if PairedOutcomes(pairs=pairs).must_defer:
+            return trial.verdict("defer", "policy", "too many replays could not be measured", **numbers)
         if finding == "accept":
             return _helpful(trial, f"helps by replay: {counts}, e-value {test.e_benefit:.3g}", numbers)
         if trial.tier == T2 and instructed(trial) and test.breaks <= test.fixes:

@@ -15,6 +15,7 @@ from tokenspace.domain import Case, Drop, Entry, Evidence, Kind, Prompt, Put, Ve
 from tokenspace.gates.settings import T1
 from tokenspace.gates.trial import Trial
 from tokenspace.protocols import Recall
+from tokenspace.stats import PairedOutcomes
 
 
 class Contested:
@@ -56,20 +57,16 @@ class Contested:
         return found.words if found else ""
 
     async def _settle(self, trial: Trial, contested: str) -> Verdict:
-        fixes, breaks, missing, seen = 0, 0, 0, list[str]()
+        outcomes = PairedOutcomes()
         for case, old, new in self._nearest_first(trial)[: trial.settings.guard_cases]:
-            before, after = await trial.pair(case, old, new)
-            if before is None or after is None:
-                missing += 1
-                continue
-            seen.append(case.id)
-            fixes, breaks = fixes + (after > before), breaks + (after < before)
-            if breaks > fixes:
+            outcomes = PairedOutcomes(pairs=(*outcomes.pairs, await trial.pair(case, old, new)))
+            if outcomes.breaks > outcomes.fixes:
                 break
+        fixes, breaks, seen = outcomes.fixes, outcomes.breaks, tuple(pair.case for pair in outcomes.pairs)
         found = f"{fixes} fixed, {breaks} broken of {len(seen)} affected case(s) replayed"
-        numbers: dict[str, Any] = {"fixes": fixes, "breaks": breaks, "pairs": len(seen), "cases": tuple(seen)}
-        if trial.too_many_missing(missing, missing + len(seen)):
-            return trial.verdict("defer", "policy", f"{missing} replay(s) could not be measured", **numbers)
+        numbers: dict[str, Any] = {"fixes": fixes, "breaks": breaks, "pairs": len(seen), "cases": seen}
+        if outcomes.must_defer:
+            return trial.verdict("defer", "policy", "too many replays could not be measured", **numbers)
         if breaks > fixes:
             return trial.verdict(
                 "reject", "tested", _joined(f"it contradicts what is verified: {found}", contested), **numbers

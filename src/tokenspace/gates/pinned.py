@@ -21,8 +21,8 @@ class Pinned:
             if arms is None or arms[0].compiled_hash == arms[1].compiled_hash:
                 continue
             old, new = arms
-            before, after = await trial.pair(case, old, new)
-            if before is None or after is None or after >= before:
+            pair = await trial.pair(case, old, new)
+            if pair.missing or pair.difference is None or pair.difference >= 0:
                 continue
             if await self._confirmed(trial, case, old, new):
                 reason = f"it breaks a pinned case: {case.request.query[:60]!r}"

@@ -22,8 +22,7 @@ class GateSettings:
     up; `cap` is the most pairs that are spent on one edit. `trigger_runs` replays the causing episode.
     `neighbours` examples vote on a new one; it is held back when another answer has more than `outvoted` times
     the similarity of its own. `guard_cases` are replayed at most to settle a contested example, which must fix
-    `needed_fixes` more than it breaks. Above `missing_share` of unmeasured pairs nothing is concluded; one entry
-    may take `entry_share` of the core's tokens.
+    `needed_fixes` more than it breaks. One entry may take `entry_share` of the core's tokens.
     """
 
     teachers: frozenset[str] = frozenset()
@@ -36,6 +35,5 @@ class GateSettings:
     outvoted: float = 2.0
     guard_cases: int = 4
     needed_fixes: int = 2
-    missing_share: float = 0.10
     entry_share: float = 0.25
     seed: int = 0

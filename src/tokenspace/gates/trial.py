@@ -12,6 +12,7 @@ from tokenspace.domain import Basis, Case, Decision, Prompt, Proposal, Usage, Ve
 from tokenspace.gates.cases import fit_to_test
 from tokenspace.gates.replay import Arms, Replayer
 from tokenspace.gates.settings import GateSettings
+from tokenspace.stats import Pair
 
 
 class Criterion(Protocol):
@@ -51,15 +52,11 @@ class Trial:
         arms = ((case, self.prompts(case)) for case in self.cases)
         return [(case, *both) for case, both in arms if both and both[0].compiled_hash != both[1].compiled_hash]
 
-    async def pair(self, case: Case, old: Prompt, new: Prompt) -> tuple[float | None, float | None]:
+    async def pair(self, case: Case, old: Prompt, new: Prompt) -> Pair:
         """Scores of the incumbent and the candidate on fresh or remembered replays, never on live outcomes (I7)."""
         before = await self.replayer.score(case, old, budget=self.budget)
         after = await self.replayer.score(case, new, budget=self.budget)
-        return before, after
-
-    def too_many_missing(self, missing: int, asked: int) -> bool:
-        """Whether so many measurements failed that nothing may be concluded."""
-        return missing > self.settings.missing_share * asked
+        return Pair(case=case.id, cluster=case.cluster, incumbent=(before,), candidate=(after,))
 
     def verdict(self, decision: Decision, basis: Basis, reason: str, **numbers: Any) -> Verdict:
         """A verdict of this trial, with what it cost."""

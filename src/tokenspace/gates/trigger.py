@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tokenspace.domain import Verdict
 from tokenspace.gates.trial import Trial
+from tokenspace.stats import MAX_MISSING_SHARE
 
 
 class TriggerCheck:
@@ -23,9 +24,8 @@ class TriggerCheck:
             scores = [
                 await trial.replayer.score(case, prompt, budget=trial.budget, run_index=index) for index in range(runs)
             ]
-            missing = scores.count(None)
-            if trial.too_many_missing(missing, runs):
-                return trial.verdict("defer", "policy", f"{missing} of {runs} runs of its cause could not be measured")
+            if scores.count(None) > MAX_MISSING_SHARE * runs:
+                return trial.verdict("defer", "policy", "the episode that caused it could not be run again")
             good = sum(score is not None and score >= 0.5 for score in scores)
             if 3 * good < 2 * runs:
                 reason = f"the episode that caused it still fails: {good} of {runs} runs succeeded with the edit"

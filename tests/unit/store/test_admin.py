@@ -10,7 +10,7 @@ import pytest
 from tokenspace.domain import Drop, Edit, Heads, Patch, Put, Restore
 from tokenspace.errors import StoreUnavailable, UsageError
 from tokenspace.store import open_store
-from tokenspace.store.admin import backup, move
+from tokenspace.store.copying import backup, move
 from tokenspace.testing.programs import check_random_programs
 from tokenspace.testing.samples import (
     ACCEPT,
