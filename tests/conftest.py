@@ -12,8 +12,15 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tokenspace.store import open_store
+
+# The same examples in every run, however busy the machine is.
+settings.register_profile(
+    "tests", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")
 
 _NUMBERS = itertools.count()
 

@@ -27,7 +27,7 @@ from tokenspace.domain import (
 )  # fmt: skip
 from tokenspace.errors import BudgetTooSmall
 
-SETTINGS = settings(derandomize=True, deadline=None, max_examples=150)
+SETTINGS = settings(max_examples=150)
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 TEXTS = st.text(st.sampled_from("ab `\n-#é"), min_size=1, max_size=40)
 TOOLS = ({"type": "function", "function": {"name": "t"}}, {"name": "u", "description": "d"}, {"odd": 1})

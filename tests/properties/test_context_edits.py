@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenspace.context import apply_layer, difference, edit_key, invert, merge, revert_ops
 from tokenspace.domain import Drop, Edit, Entry, Kind, Layer, Op, Patch, Put, Restore
 
-SETTINGS = settings(derandomize=True, deadline=None, max_examples=200)
+SETTINGS = settings(max_examples=200)
 IDS = st.sampled_from("abcdefgh")
 TEXTS = st.sampled_from(["x", "y", "z"])
 

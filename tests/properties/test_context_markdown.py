@@ -12,7 +12,7 @@ from tokenspace.context import apply, diff_text, from_markdown, from_single_text
 from tokenspace.context.markup import decode, encode
 from tokenspace.domain import Blame, Context, Entry, Heads, Kind, Layer, Origin, Put, Scope, Status
 
-SETTINGS = settings(derandomize=True, deadline=None, max_examples=200)
+SETTINGS = settings(max_examples=200)
 SCOPE = Scope(agent="a")
 PIECES = st.sampled_from(
     [
