@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -71,7 +72,10 @@ class Bridge:
             asyncio.get_running_loop()
         except RuntimeError:
             with self._lock:
-                self._runner = self._runner or asyncio.Runner()
+                if self._runner is None:
+                    self._runner = asyncio.Runner()
+                    # An agent that nobody closes leaves no open event loop behind.
+                    weakref.finalize(self, self._runner.close)
                 return self._runner.run(work)
         work.close()
         raise UsageError(

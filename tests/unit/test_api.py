@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import warnings
 from pathlib import Path
 
 import pytest
@@ -187,3 +189,13 @@ def test_i2_a_person_who_was_overtaken_is_told(desk) -> None:
     edit = tokenspace.Edit(ops=(Drop(id=stood.entries[0].id),))
     with pytest.raises(StaleHead):
         desk.commit(edit, upon=stood)
+
+
+def test_an_agent_that_nobody_closes_leaves_nothing_open(tmp_path: Path) -> None:
+    agent = tokenspace.open("desk", model="nearest", store="memory:", principal="ana")
+    teach(agent, "where is my parcel", "Kestrel")
+    del agent
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        gc.collect()
+    assert [str(one.message) for one in caught if issubclass(one.category, ResourceWarning)] == []
