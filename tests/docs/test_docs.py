@@ -55,11 +55,6 @@ def test_every_invariant_is_listed_and_guarded() -> None:
     assert listed == {str(number) for number in range(1, 15)}
     guarded = set()
     for path in (ROOT / "tests").rglob("*.py"):
-        guarded |= set(re.findall(r"test_i(\d+)_", path.read_text("utf-8")))
-    for path in (ROOT / "src/tokenspace/testing").rglob("*.py"):
-        guarded |= set(
-            re.findall(r"\bi(\d+)_|\bI(\d+)\b", path.read_text("utf-8"))
-            and re.findall(r"[iI](\d+)", path.read_text("utf-8"))
-        )
-    missing = listed - guarded - {"10"}
+        guarded |= set(re.findall(r"def test_i(\d+)_", path.read_text("utf-8")))
+    missing = listed - guarded - {"10"}  # forgetting is not built yet
     assert not missing, f"no test names {sorted(missing)}"
