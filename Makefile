@@ -56,7 +56,7 @@ format: setup-dev  ## put the code into its format
 docs: setup  ## write the generated pages again
 	@$(BIN)/python docs/generate.py
 
-soak: setup-dev  ## the full counts that are too long for a test (about an hour)
+soak: setup-dev  ## the full counts that are too long for a test (about ten minutes)
 	TOKENSPACE_KILLS=10000 $(BIN)/python -m pytest -q tests/chaos --timeout 14400
 
 bench: setup-dev  ## every benchmark, at full size

@@ -35,9 +35,10 @@ class Contested:
         if not outvoted and not dropped:
             return trial.verdict("accept", "policy", "no example near it disagrees; unverified by replay")
         previous = trial.proposal.previous
-        if outvoted and previous and trial.budget.left("calls") < 1:
+        free = trial.budget.left("calls") < 1
+        if outvoted and free and previous and previous.verdict.decision == "defer":
             return previous.verdict  # nothing new can be learned for free
-        if outvoted and previous is None:
+        if outvoted and (free or previous is None):
             return trial.verdict("defer", "policy", f"held back: {outvoted[0]}")
         return await self._settle(trial, outvoted[0] if outvoted else "")
 

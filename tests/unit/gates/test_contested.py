@@ -109,3 +109,14 @@ def test_one_free_text_lesson_does_not_stop_retirement() -> None:
     world.learn(world.say(world.act("hello", choices=None), "Hello to you, too, and a good day."))
     retired = [one for one in world.sleep() if one.proposer == "retire@1" and one.verdict.decision == "accept"]
     assert len(retired) == 1
+
+
+def test_a_retired_lesson_that_is_taught_again_is_not_let_in_by_its_old_verdict() -> None:
+    world = World(teachers=["ana"])
+    world.teach("my parcel is lost", "Basalt")
+    taught(world)
+    world.sleep()
+    assert world.texts().count("Basalt") == 3
+    again = world.learn(world.say(world.act("my parcel is lost"), "Basalt"), budget=Budget(calls=0))
+    assert again.verdict.decision == "defer"
+    assert world.texts().count("Basalt") == 3
