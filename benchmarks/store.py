@@ -3,8 +3,9 @@
 Every user has an own layer of about 2 KB, made by 20 revisions through the real commit path, under a shared base and a
 tenant layer. All columns of the context and its history count, and all indices; episodes, vectors and attempts do not
 (there are none). Users commit in turns, as they do in life: this packs pages less tightly than one after another.
-A read takes the heads, the context and the blame of every line, of a user who was not read before; the raw read is
-one statement of the bare driver that fetches the same rows, shared layers included, and does nothing with them.
+A read takes the heads, the live canaries (there are none), the context and the blame of every line, of a user who was
+not read before; the raw read is one statement of the bare driver that fetches the same rows, shared layers included,
+and does nothing with them.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ def verdict(chance: random.Random, number: int) -> Verdict:
         decision="accept", basis="tested", reason="it helps where it matters: 4 fixes, 0 breaks in 5 pairs", gate=GATE,
         tier=2, fixes=4, pairs=5, e_benefit=5.3 + chance.random(),
         usage=Usage(calls=13, input_tokens=6_214, output_tokens=61), cases=tuple(new_id() for _ in range(5)),
+        differences=(1.0, 1.0, 0.0, 1.0, 1.0), support=1, model="scripted@1",
     )  # fmt: skip
 
 
@@ -238,6 +240,7 @@ def compare_reads(url: str, users: int, raw: Callable[[Scope], int], prefix: str
 
 def read(store: Any, scope: Scope) -> int:
     heads = store.heads(scope)
+    assert store.canaries(scope) == []
     context = store.context(scope, heads)
     blame = store.blame(scope, heads)
     assert len(blame) == len(context.by_id)

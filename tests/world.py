@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import Any
 
 from tokenspace import loop
 from tokenspace.agents import ChatAgent
@@ -28,7 +29,7 @@ from tokenspace.domain import (
     Signal,
     Verdict,
 )
-from tokenspace.gates import GateSettings, ReplayGate
+from tokenspace.gates import GateSettings, ReleaseCheck, ReplayGate, Watch
 from tokenspace.graders import build
 from tokenspace.loop import Runtime
 from tokenspace.models import NearestModel, ScriptedModel
@@ -53,18 +54,22 @@ class World:
         *,
         teachers: Sequence[str] = (),
         store: str = "memory:",
+        **settings: Any,
     ) -> None:
         seconds = count()
+
+        def clock() -> datetime:
+            return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=next(seconds))
+
         self.model = ScriptedModel(model, profile=TEXT) if callable(model) else model or NearestModel()
         self.recall = HybridRecall(HashEmbedder())
         self.run = Runtime(
-            store=open_store(store),
-            recall=self.recall,
-            agent=ChatAgent(self.model),
-            clock=lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=next(seconds)),
+            store=open_store(store, clock=clock), recall=self.recall, agent=ChatAgent(self.model), clock=clock
         )
-        self.settings = GateSettings(teachers=frozenset(teachers))
+        self.settings = GateSettings(teachers=frozenset(teachers), **settings)
         self.gate = ReplayGate(self.run, build, settings=self.settings)
+        self.watch = Watch(self.run, self.gate)
+        self.release = ReleaseCheck(self.run, build, settings=self.settings)
         self.proposers = (
             Remember(), Adopt(), Retire(self.recall, neighbours=self.settings.neighbours, outvoted=self.settings.outvoted)
         )  # fmt: skip

@@ -20,11 +20,12 @@ from typing import Any, TypeVar
 from tokenspace import loop
 from tokenspace.budget import Budget
 from tokenspace.config import Parts, build, load
-from tokenspace.context import diff_text, from_markdown, inherited, new_texts, revert_ops, to_markdown
+from tokenspace.context import diff_text, from_markdown, inherited, new_texts, revert_ops, tally, to_markdown
 from tokenspace.context.check import objection
 from tokenspace.domain import (
     Attempt,
     Blame,
+    Canary,
     Context,
     Edit,
     Episode,
@@ -42,7 +43,10 @@ from tokenspace.domain import (
     Verdict,
 )  # fmt: skip
 from tokenspace.errors import BadData, BudgetExceeded, EditConflict, NotFound, UsageError
+from tokenspace.gates import REPLAYS, Cause, Release, why
+from tokenspace.oversight import Oversight
 from tokenspace.protocols import Agent, Model, Proposer, Store
+from tokenspace.stats import Lift
 
 T = TypeVar("T")
 
@@ -51,11 +55,14 @@ T = TypeVar("T")
 class SleepReport:
     """What was tried, in order, with its verdicts, and what all of it cost.
 
+    `canaries` are those that were widened, promoted or taken back; `release` is the release check, where one was due.
     `stopped` says why it ended before it was done, if it did.
     """
 
     attempts: tuple[Attempt, ...]
     usage: Usage
+    canaries: tuple[Canary, ...] = ()
+    release: Release | None = None
     stopped: str = ""
 
 
@@ -117,6 +124,11 @@ class LearningAgent:
     def store(self) -> Store:
         """The store underneath."""
         return self.parts.runtime.store
+
+    @property
+    def gate(self) -> Oversight:
+        """What an operator does beside the loop: canaries, release checks, noise, pinned cases."""
+        return Oversight(self.parts, self.scope, principal=self.principal, wait=self.wait)
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine of this agent's parts to its end, from code that is not asynchronous."""
@@ -187,6 +199,8 @@ class LearningAgent:
             at=self.parts.runtime.clock(),
         )
         loop.observe(self.parts.runtime, feedback)
+        if self.store.canaries(self.scope):
+            self.parts.watch.step(self.scope)  # harm does not wait until somebody sleeps
         return feedback
 
     def learn(
@@ -194,24 +208,34 @@ class LearningAgent:
     ) -> SleepReport:
         """Learn from the feedback that was not learned from yet, and look again, for free, at what was held back."""
         one = [proposer for proposer in self.parts.proposers if proposer.reach == "one"]
-        return self._sleep(one, budget, on_attempt, again=Budget(calls=0))
+        budget = budget or Budget()
+        return self.wait(self._collect(one, budget, Budget(calls=0), on_attempt))
 
     def sleep(
         self, *, budget: Budget | None = None, on_attempt: Callable[[Attempt], None] = lambda _: None
     ) -> SleepReport:
-        """Learn over all evidence: judge again by replay what was held back, retire what was contradicted."""
-        return self._sleep(self.parts.proposers, budget, on_attempt, again=None)
+        """Learn over all evidence: judge again by replay what was held back, retire what was contradicted.
 
-    def _sleep(
-        self,
-        proposers: Sequence[Proposer],
-        budget: Budget | None,
-        on_attempt: Callable[[Attempt], None],
-        *,
-        again: Budget | None,
-    ) -> SleepReport:
-        budget = budget or Budget()
-        return self.wait(self._collect(proposers, budget, again or budget, on_attempt))
+        Then canaries move on, and after every `release_every` revisions the whole is checked against the last release.
+        """
+        return self.wait(self._slept(budget or Budget(), on_attempt))
+
+    async def _slept(self, budget: Budget, on_attempt: Callable[[Attempt], None]) -> SleepReport:
+        parts, promoted, release = self.parts, list[Attempt](), None
+        moved, spent = [] if self.branch else parts.watch.step(self.scope), budget.usage
+        report = await self._collect(parts.proposers, budget, budget, on_attempt)
+        if self.branch:
+            return report
+        try:
+            async for attempt in parts.watch.promote(self.scope, budget=budget):
+                promoted.append(attempt)
+                on_attempt(attempt)
+            if parts.release.due(self.scope):
+                release = await parts.release.check(self.scope, budget=budget)
+        except BudgetExceeded as error:
+            report = replace(report, stopped=report.stopped or str(error))
+        attempts = (*report.attempts, *promoted)
+        return replace(report, attempts=attempts, canaries=tuple(moved), release=release, usage=budget.usage - spent)
 
     async def _collect(
         self, proposers: Sequence[Proposer], budget: Budget, again: Budget, on_attempt: Callable[[Attempt], None]
@@ -270,6 +294,29 @@ class LearningAgent:
     def blame(self) -> Mapping[str, Blame]:
         """Where each visible entry comes from, by entry id."""
         return self.store.blame(self.scope, self.heads)
+
+    def lift(self) -> Mapping[str, Mapping[str, Lift]]:
+        """What the gate's tests have shown of each entry that is visible here, by entry id and model."""
+        tried = [one for scope in self.scope.layers for one in self.store.attempts(scope)]
+        visible = self.context().by_id
+        return {
+            id: {model: Lift(**counts._asdict()) for model, counts in tests.items()}
+            for id, tests in tally(tried).items()
+            if id in visible
+        }
+
+    def why(
+        self,
+        episode: Episode | str,
+        *,
+        shows: Callable[[str], bool] | None = None,
+        replays: int = REPLAYS,
+        budget: Budget | None = None,
+    ) -> Cause:
+        """The entry that caused an episode's answer or, with `shows`, something in it; found by replay."""
+        about = self.episode(episode) if isinstance(episode, str) else episode
+        run = self.parts.runtime
+        return self.wait(why(run, about, shows=shows, replays=replays, budget=budget or Budget()))
 
     def revert(self, revision: str, *, reason: str = "") -> Revision:
         """Take back what one revision changed, as a new revision; `EditConflict` if it was changed again since."""
@@ -363,7 +410,8 @@ class LearningAgent:
         found = self._attempt(attempt)
         assert found.edit is not None
         run, context = self.parts.runtime, self.context()
-        verdict = replace(found.verdict, decision="accept", basis="human", reason=f"approved by {self.principal}")
+        reason = f"approved by {self.principal}"
+        verdict = replace(found.verdict, decision="accept", basis="human", reason=reason, share=1.0)
         vectors = run.recall.index(new_texts(context, found.edit))
         return run.store.commit(
             self.scope, found.edit, verdict, expect=context.heads.of(self.scope), author=found.proposer,

@@ -19,18 +19,24 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from tokenspace.errors import BadData, UsageError
 
 if TYPE_CHECKING:
+    from tokenspace.domain import GraderSpec
+    from tokenspace.gates import ReleaseCheck, Watch
     from tokenspace.loop import Runtime
-    from tokenspace.protocols import Agent, Gate, Model, Proposer, Store
+    from tokenspace.protocols import Agent, Gate, Grader, Model, Proposer, Store
 
 HOME: Final = ".tokenspace"
-_KEYS: Final = ("agent", "store", "model", "tenant", "user", "principal", "teachers", "system", "choices")
-_LISTS: Final = ("teachers", "choices")
+_KEYS: Final = (
+    "agent", "store", "model", "tenant", "user", "principal", "teachers", "operators", "system", "choices"
+)  # fmt: skip
+_LISTS: Final = ("teachers", "operators", "choices")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a project wants. `principal` is who speaks here; `teachers` may teach examples to shared layers.
+    """What a project wants.
 
+    `principal` is who speaks here; `teachers` may teach examples to shared layers, and what `operators` say needs the
+    support of nobody else.
     `system` and `choices` are the agent's own system message and the only answers that it may give: they go with
     every request that is a plain text.
     """
@@ -42,6 +48,7 @@ class Settings:
     user: str = ""
     principal: str = ""
     teachers: frozenset[str] = field(default_factory=frozenset)
+    operators: frozenset[str] = field(default_factory=frozenset)
     system: str = ""
     choices: tuple[str, ...] = ()
     home: Path | None = None
@@ -53,6 +60,9 @@ class Parts:
 
     runtime: Runtime
     gate: Gate
+    watch: Watch
+    release: ReleaseCheck
+    graders: Callable[[GraderSpec], Grader]
     proposers: tuple[Proposer, ...]
     system: str = ""
     choices: tuple[str, ...] = ()
@@ -85,6 +95,8 @@ def load(given: Mapping[str, Any] | None = None, *, start: Path | None = None) -
     values["principal"] = values.get("principal") or _login()
     # Who works alone on a machine is its operator, and may teach the shared layers.
     values["teachers"] = frozenset(values.get("teachers", [values["principal"]]))
+    alone = [] if values.get("user") else [values["principal"]]
+    values["operators"] = frozenset(values.get("operators", alone))
     if not values.get("store"):
         values["store"] = f"sqlite:///{(home or Path.cwd() / HOME) / 'store.db'}"
     return Settings(home=home, **values)
@@ -128,7 +140,7 @@ def build(
     clock: Callable[[], datetime] = utc_now,
 ) -> Parts:
     """Open the store, resolve the model (which is loaded on first use) and compose loop, proposers and gate."""
-    from tokenspace.gates import GateSettings, ReplayGate
+    from tokenspace.gates import GateSettings, ReleaseCheck, ReplayGate, Watch
     from tokenspace.graders import build as build_grader
     from tokenspace.loop import Runtime
     from tokenspace.proposers import Adopt, Remember, Retire
@@ -141,11 +153,22 @@ def build(
         _make_folder(settings.store)
         store = open_store(settings.store, clock=clock)
     runtime = Runtime(store=store, recall=recall, agent=agent, clock=clock)
-    rules = GateSettings(teachers=settings.teachers)
-    gate = ReplayGate(runtime, lambda spec: build_grader(spec, model=judge), settings=rules)
-    retire = Retire(recall, neighbours=rules.neighbours, outvoted=rules.outvoted)
-    proposers = (Remember(), Adopt(), retire)
-    return Parts(runtime=runtime, gate=gate, proposers=proposers, system=settings.system, choices=settings.choices)
+    rules = GateSettings(teachers=settings.teachers, operators=settings.operators)
+
+    def graders(spec: GraderSpec) -> Grader:
+        return build_grader(spec, model=judge)
+
+    gate = ReplayGate(runtime, graders, settings=rules)
+    return Parts(
+        runtime=runtime,
+        gate=gate,
+        watch=Watch(runtime, gate),
+        release=ReleaseCheck(runtime, graders, settings=rules),
+        graders=graders,
+        proposers=(Remember(), Adopt(), Retire(recall, neighbours=rules.neighbours, outvoted=rules.outvoted)),
+        system=settings.system,
+        choices=settings.choices,
+    )
 
 
 def _agent(model: str | Model | Agent) -> tuple[Agent, Model | None]:

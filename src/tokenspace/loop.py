@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tokenspace.budget import Budget
+from tokenspace.canary import admit, assigned, harmed, note
 from tokenspace.context import apply, case_from, compile_context, edit_key, new_texts, recallable, splice, stamp
 from tokenspace.domain import (
     Attempt, Context, Decision, Edit, Episode, Evidence, Feedback, Profile, Prompt, Proposal, Request, Scope, Session,
-    Verdict, digest,
+    Verdict, digest, new_id,
 )  # fmt: skip
 from tokenspace.errors import EditError, StaleHead
 from tokenspace.protocols import Agent, Gate, Proposer, Recall, Store
@@ -44,13 +45,14 @@ def render(recall: Recall, context: Context, request: Request, *, profile: Profi
 
 async def act(run: Runtime, scope: Scope, request: Request, *, budget: Budget, session: str | None = None) -> Episode:
     """Render, run, record. A session's prefix stays on the heads that it began with (I14)."""
-    now, heads = run.clock(), run.store.heads(scope, branch=run.branch)
+    now, heads = run.clock(), assigned(run.store, scope, branch=run.branch, unit=session or new_id())
     context = run.store.context(scope, heads)
     if session:
         began = run.store.session(scope, session)
         run.store.save_session(Session(id=session, scope=scope, heads=began.heads if began else heads, last_seen=now))
         if began and began.heads != heads:
-            context = splice(run.store.context(scope, began.heads), context)
+            prefix = run.store.context(scope, began.heads)
+            context = context if harmed(run.store, prefix) else splice(prefix, context)
     prompt = render(run.recall, context, request, profile=run.agent.profile, now=now)
     done, shown = await run.agent.run(prompt, budget=budget), prompt.included
     episode = Episode(scope=scope, heads=heads, request=request, run=done, shown=shown, session=session, at=now)
@@ -62,6 +64,7 @@ def observe(run: Runtime, feedback: Feedback) -> None:
     """Keep what is said about an episode, now or weeks later; a correction is also a regression test from here on."""
     episode = run.store.episode(feedback.scope, feedback.episode)
     run.store.add_feedback(feedback, case_from(feedback, episode))
+    note(run.store, feedback, episode)
 
 
 async def learn(
@@ -106,10 +109,8 @@ async def judge(run: Runtime, gate: Gate, attempt: Attempt, *, budget: Budget) -
             run.store.save_attempt(judged)
             return judged
         try:
-            made = run.store.commit(
-                judged.scope, edit, verdict, expect=evidence.context.heads.of(judged.scope), author=judged.proposer,
-                branch=run.branch, vectors=vectors, attempt=judged,
-            )  # fmt: skip
+            head = evidence.context.heads.of(judged.scope)
+            made = admit(run.store, judged, expect=head, branch=run.branch, vectors=vectors)
         except StaleHead:
             continue
         return replace(judged, revision=made.id)
@@ -121,7 +122,7 @@ async def sleep(
 ) -> AsyncIterator[Attempt]:
     """Learn what is new, judge again what was deferred (out of `again`), look at everything; yields every attempt."""
     for proposer in (one for one in proposers if one.reach == "one"):
-        for item in _unseen(run, scope, proposer):
+        for item in run.store.unseen(scope, proposer=proposer.name, branch=run.branch):
             yield await learn(run, proposer, gate, feedback=[item], budget=budget)
     for held in run.store.attempts(scope, decision="defer"):
         if held.branch == run.branch:
@@ -142,9 +143,3 @@ def _evidence(run: Runtime, scope: Scope, feedback: Sequence[Feedback]) -> Evide
     tried = {it: (*run.store.attempts(scope, decision=it, limit=SHOWN),) for it in DECISIONS}
     return Evidence(scope=scope, context=context, feedback=feedback, episodes=episodes,
                     rejected=tried["reject"], held=tried["defer"], accepted=tried["accept"])  # fmt: skip
-
-
-def _unseen(run: Runtime, scope: Scope, proposer: Proposer) -> list[Feedback]:
-    mine = [one for one in run.store.attempts(scope) if one.proposer == proposer.name]
-    seen = {id for one in mine if one.branch in ("", run.branch) for id in one.evidence}
-    return [item for item in run.store.feedback(scope) if item.id not in seen]

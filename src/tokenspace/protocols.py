@@ -12,6 +12,7 @@ from tokenspace.budget import Budget
 from tokenspace.domain import (
     Attempt,
     Blame,
+    Canary,
     Case,
     Context,
     Decision,
@@ -26,10 +27,12 @@ from tokenspace.domain import (
     Prompt,
     Proposal,
     Ranked,
+    Reading,
     Revision,
     Run,
     Scope,
     Session,
+    ToolCall,
     Verdict,
 )
 
@@ -60,6 +63,16 @@ class Agent(Protocol):
 
     async def run(self, prompt: Prompt, *, budget: Budget, seed: int = 0) -> Run:
         """Act once. Same errors as `Model.complete`."""
+        ...
+
+    async def replay(
+        self, prompt: Prompt, *, recorded: Sequence[ToolCall], budget: Budget, seed: int = 0
+    ) -> Run | None:
+        """Act once more on a case, without any effect on the world: tools answer what they answered then.
+
+        None if that is not possible, because a call was not recorded or the agent cannot be run without effects: the
+        case is then *not replayable*, and nobody guesses. Same errors as `run`.
+        """
         ...
 
 
@@ -219,6 +232,10 @@ class Store(Protocol):
         """Cases of exactly this scope, oldest first."""
         ...
 
+    def pin(self, scope: Scope, case: str, *, pinned: bool = True) -> Case:
+        """Make a case a regression test that every edit must pass, or no longer; returns it. Raises `NotFound`."""
+        ...
+
     # ── the memory of the gate ──────────────────────────────────────────────────────────────
     def save_attempt(self, attempt: Attempt) -> None:
         """Record or update (same key) what was tried; never touches one that has led to a revision."""
@@ -236,12 +253,36 @@ class Store(Protocol):
         """Attempts of exactly this scope, oldest first, narrowed by what is given; at most the newest `limit`."""
         ...
 
+    def unseen(self, scope: Scope, *, proposer: str, branch: str = "") -> list[Feedback]:
+        """Feedback of exactly this scope, oldest first, that no attempt of a proposer was about.
+
+        Attempts on the served line count, and those on `branch`; those on other branches do not.
+        """
+        ...
+
     def outcome(self, scope: Scope, key: str) -> Outcome | None:
         """A finished replay, if this scope has one of that key."""
         ...
 
     def save_outcome(self, scope: Scope, outcome: Outcome) -> None:
         """Keep a finished replay; the first of a key stays."""
+        ...
+
+    # ── canaries ────────────────────────────────────────────────────────────────────────────
+    def canaries(self, scope: Scope, *, ended: bool = False) -> list[Canary]:
+        """The live canaries of every layer that is visible in this scope, oldest first; with `ended`, all of them."""
+        ...
+
+    def save_canary(self, canary: Canary) -> None:
+        """Keep or update a canary of its scope; one that has ended (kept, stopped) stays as it is."""
+        ...
+
+    def add_reading(self, canary: Canary, reading: Reading) -> None:
+        """Keep how an episode ended under a canary; the first of an episode stays."""
+        ...
+
+    def readings(self, canary: Canary) -> list[Reading]:
+        """All readings of a canary in the order in which they came."""
         ...
 
     # ── sessions, upkeep ────────────────────────────────────────────────────────────────────

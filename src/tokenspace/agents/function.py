@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
+from tokenspace.agents.foreign import call
 from tokenspace.budget import Budget, Reservation
-from tokenspace.domain import Profile, Prompt, Run, Usage
+from tokenspace.domain import Profile, Prompt, Run, ToolCall, Usage
 from tokenspace.errors import ModelError, TokenspaceError
 
-Act = Callable[[Prompt], str | Run | Awaitable[str | Run]]
+Said = str | Run
+Act = Callable[[Prompt], Said | Awaitable[Said]]
+Again = Callable[[Prompt, Sequence[ToolCall]], Said | Awaitable[Said | None] | None]
 
 
 class FunctionAgent:
@@ -22,11 +22,17 @@ class FunctionAgent:
     A plain function runs in a thread, so that it may block; a coroutine function runs on the event loop. One call is
     reserved with the prompt's tokens and maximum output at the profile's prices, and settled with the run's usage.
     Whatever the function raises becomes a `ModelError`, so that a broken replay is a failed measurement.
+
+    `replay` says how a case is run again. True: by calling the function again, which is right as long as it changes
+    nothing in the world. False: not at all, for a function with effects (it sends, pays, deletes). Or another function,
+    of the prompt and of the tool calls that were recorded with their results, which acts without effects; it answers
+    None for what it cannot replay.
     """
 
-    def __init__(self, fn: Act, profile: Profile) -> None:
+    def __init__(self, fn: Act, profile: Profile, *, replay: bool | Again = True) -> None:
         self._fn = fn
         self._profile = profile
+        self._replay = replay
 
     @property
     def profile(self) -> Profile:
@@ -36,35 +42,47 @@ class FunctionAgent:
     async def run(self, prompt: Prompt, *, budget: Budget, seed: int = 0) -> Run:
         """Call the function once. An error of the function keeps its reservation: it may have spent it."""
         del seed
+        run = await self._act(prompt, budget, self._fn, prompt)
+        if run is None:
+            raise _broken("answered with None, not with text or a Run")
+        return run
+
+    async def replay(
+        self, prompt: Prompt, *, recorded: Sequence[ToolCall], budget: Budget, seed: int = 0
+    ) -> Run | None:
+        """Call the function, or that for replays, once; None if it must not or cannot be replayed."""
+        if self._replay is True:
+            return await self.run(prompt, budget=budget, seed=seed)
+        if self._replay is False:
+            return None
+        return await self._act(prompt, budget, self._replay, prompt, tuple(recorded))
+
+    async def _act(self, prompt: Prompt, budget: Budget, fn: Callable[..., object], *args: object) -> Run | None:
         reserved = budget.reserve(self._dearest(prompt))
         began = time.perf_counter()
         try:
-            said = await self._call(prompt)
+            said = await call(fn, *args)
         except TokenspaceError:
             raise
         except Exception as error:  # the top of foreign code: anything may come out of it
-            hint = "see the error that caused this one; fix the function and run again"
-            raise ModelError(f"the agent's function raised {type(error).__name__}: {error}", hint=hint) from error
-        run = said if isinstance(said, Run) else Run(output=said)
+            raise _broken(f"raised {type(error).__name__}: {error}") from error
+        if said is not None and not isinstance(said, str | Run):
+            raise _broken(f"answered with {type(said).__name__}, not with text or a Run")
+        run = said if isinstance(said, Run) else Run(output=said or "")
         run = replace(
             run, usage=run.usage if run.usage.calls else Usage(calls=1), model=run.model or self._profile.model
         )
         budget.settle(reserved, run.usage)
+        if said is None:
+            return None
         return run if run.latency_s else replace(run, latency_s=time.perf_counter() - began)
-
-    async def _call(self, prompt: Prompt) -> str | Run:
-        said: Any
-        if inspect.iscoroutinefunction(self._fn):
-            said = self._fn(prompt)
-        else:
-            said = await asyncio.to_thread(self._fn, prompt)
-        if inspect.isawaitable(said):
-            said = await said
-        if not isinstance(said, str | Run):
-            raise TypeError(f"it answered with {type(said).__name__}, not with text or a Run")
-        return said
 
     def _dearest(self, prompt: Prompt) -> Reservation:
         usd = prompt.tokens * self._profile.usd_per_million_input
         usd += prompt.max_output_tokens * self._profile.usd_per_million_output
         return Reservation(tokens=prompt.tokens + prompt.max_output_tokens, usd=usd / 1_000_000)
+
+
+def _broken(what: str) -> ModelError:
+    hint = "see the error that caused this one, if there is one; fix the function and run again"
+    return ModelError(f"the agent's function {what}", hint=hint)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tokenspace.api import LearningAgent
     from tokenspace.budget import Budget
     from tokenspace.config import Settings
-    from tokenspace.domain import Profile, Prompt, Run
+    from tokenspace.domain import Profile, Prompt, Run, ToolCall
     from tokenspace.store.sql import SqlStore
 
 _META: Final = "tokenspace.given"
@@ -197,3 +197,9 @@ class _NoModel:
     async def run(self, prompt: Prompt, *, budget: Budget, seed: int = 0) -> Run:
         """Never called by commands that do not act."""
         raise UsageError("this command asks no model", hint="use `tokenspace ask`")
+
+    async def replay(
+        self, prompt: Prompt, *, recorded: Sequence[ToolCall], budget: Budget, seed: int = 0
+    ) -> Run | None:
+        """Never called either."""
+        return await self.run(prompt, budget=budget, seed=seed)

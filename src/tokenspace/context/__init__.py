@@ -7,7 +7,7 @@ from tokenspace.context.check import is_safe_doc, validate
 from tokenspace.context.compile import compile_context, recallable, splice
 from tokenspace.context.diff import diff_text
 from tokenspace.context.markdown import from_single_text, single_text, to_markdown
-from tokenspace.context.neighbours import Contradiction, contradiction, taught, voters
+from tokenspace.context.neighbours import Contradiction, Voting, contradiction, sayers, sayers_in, taught, voters
 from tokenspace.context.ops import (
     apply,
     apply_layer,
@@ -22,9 +22,12 @@ from tokenspace.context.ops import (
     without,
 )
 from tokenspace.context.reading import from_markdown
+from tokenspace.context.tally import Tally, tally
 
 __all__ = [
     "Contradiction",
+    "Tally",
+    "Voting",
     "apply",
     "apply_layer",
     "case_from",
@@ -43,9 +46,12 @@ __all__ = [
     "new_texts",
     "recallable",
     "revert_ops",
+    "sayers",
+    "sayers_in",
     "single_text",
     "splice",
     "stamp",
+    "tally",
     "taught",
     "to_markdown",
     "validate",

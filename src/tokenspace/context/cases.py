@@ -46,6 +46,7 @@ def case_from(feedback: Feedback, episode: Episode) -> Case | None:
         cluster=cluster_of(episode.request),
         sources=(feedback.id, episode.id),
         principal=feedback.principal,
+        recorded=tuple(call for call in episode.run.tool_calls if call.result is not None),
         at=feedback.at,
     )
 

@@ -2,38 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
-from tokenspace.domain import Entry, Evidence, Kind, Put, Ranked, Status
+from tokenspace.domain import Attempt, Case, Entry, Episode, Evidence, Feedback, Kind, Put, Ranked, Signal, Status
+
+Lesson = tuple[str, str]
+"""What an example teaches: its trigger but for case and white space, and its answer."""
+
+Sayers = Mapping[Lesson, frozenset[str]]
+"""The principals who taught each lesson. A lesson that is not in it was written by hand, with an operator's right."""
 
 MIN_VOTES: Final = 0.3
 """Below this sum of similarities the neighbours are too far away to contradict anything."""
 
 
 MIN_RIVALS: Final = 2
-"""One example alone contradicts nothing: it may be the wrong one."""
+"""One example alone contradicts nothing: it may be the wrong one. The same holds for one principal among several."""
+
+SEATS: Final = 2
+"""So many of the voting neighbours may be one principal's, where several have taught."""
+
+SEVERAL: Final = 3
+"""From so many principals on, one against the others can be told apart; two who disagree cannot."""
+
+_OUTPUT: Final = frozenset({Signal.CORRECTION, Signal.EDIT, Signal.DEMONSTRATION})
+_TEACHING_TIER: Final = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contradiction:
-    """Neighbours that say something else. `margin` is by how many times they outvote; `words` is for people."""
+    """Neighbours that say `rival` instead. `margin` is by how many times they outvote; `words` is for people."""
 
+    rival: str
     margin: float
     words: str
+
+
+# ── who voted ───────────────────────────────────────────────────────────────────────────────
+
+
+def lesson_of(entry: Entry) -> Lesson:
+    """What an example teaches."""
+    return _folded(entry.trigger or ""), entry.text.strip()
+
+
+def sayers(attempts: Iterable[Attempt], cases: Iterable[Case]) -> Sayers:
+    """Who taught what, by the attempts to add it and the cases that the same feedback made."""
+    principals = {source: case.principal for case in cases for source in case.sources[:1]}
+    return _gathered(
+        (lesson_of(op.entry), principals[id])
+        for attempt in attempts
+        for op in (attempt.edit.ops if attempt.edit else ())
+        if isinstance(op, Put) and op.entry.kind is Kind.EXAMPLE and attempt.edit
+        for id in attempt.edit.evidence
+        if id in principals
+    )
+
+
+def sayers_in(evidence: Evidence) -> Sayers:
+    """The same, by the feedback itself, for those who are given all of it."""
+    said = ((item, evidence.episodes[item.episode]) for item in evidence.feedback)
+    return _gathered(
+        ((_folded(episode.request.query), answer.strip()), item.principal)
+        for item, episode in said
+        if (answer := _called_right(item, episode)) is not None
+    )
+
+
+def _called_right(item: Feedback, episode: Episode) -> str | None:
+    if item.signal in _OUTPUT:
+        return item.value if isinstance(item.value, str) else None
+    liked = item.signal in (Signal.LABEL, Signal.SCORE) and not isinstance(item.value, str) and item.value >= 1
+    return episode.output if liked else None
+
+
+def _gathered(pairs: Iterable[tuple[Lesson, str]]) -> Sayers:
+    found: dict[Lesson, set[str]] = {}
+    for lesson, principal in pairs:
+        found.setdefault(lesson, set()).add(principal)
+    return {lesson: frozenset(principals) for lesson, principals in found.items()}
 
 
 def taught(evidence: Evidence) -> list[Entry]:
     """Every example that was ever taught here and not rejected: those that are served, and those held back.
 
     The held ones vote too: where the first lesson of a kind was wrong, the right ones after it are held back, and
-    would never come in if only served examples counted.
+    would never come in if only served examples counted. Not so what waits because its teacher may not teach here: it
+    has no vote, or anybody could keep right lessons out.
     """
     served = [one for one in evidence.context.entries if one.kind is Kind.EXAMPLE and one.status is Status.ACTIVE]
     waiting = [
         op.entry
         for attempt in evidence.held
+        if attempt.verdict.tier <= _TEACHING_TIER
         for op in (attempt.edit.ops if attempt.edit else ())
         if isinstance(op, Put) and op.entry.kind is Kind.EXAMPLE
     ]
@@ -42,13 +106,72 @@ def taught(evidence: Evidence) -> list[Entry]:
 
 def voters(entry: Entry, evidence: Evidence) -> list[Entry]:
     """Who may vote on an example: each thing that was taught once, however often it was said, and never itself."""
-    own = (_folded(entry), entry.text)
-    lessons = {(_folded(one), one.text): one for one in taught(evidence) if one.id != entry.id}
-    return [one for lesson, one in sorted(lessons.items()) if lesson != own]
+    lessons = {lesson_of(one): one for one in taught(evidence) if one.id != entry.id}
+    return [one for lesson, one in sorted(lessons.items()) if lesson != lesson_of(entry)]
 
 
-def _folded(entry: Entry) -> str:
-    return " ".join((entry.trigger or "").casefold().split())
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+# ── the vote ────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voting:
+    """Who of the ranked neighbours votes on an example, and what comes of it.
+
+    The `neighbours` nearest vote. Where `SEVERAL` principals have taught, or one beside the `trusted` (the operators,
+    and whatever was written by hand), nobody has a vote for what they taught themselves, at most `SEATS` neighbours
+    of one principal vote, and an example is contradicted by two of them at least. So one teacher who is careless, or
+    lies, can neither support his own lessons by many more nor keep out those of the others. His own lessons may still
+    speak against him where the others' have nothing to say for him.
+    """
+
+    neighbours: int
+    outvoted: float
+    said_by: Sayers = field(default_factory=dict[Lesson, frozenset[str]])
+    trusted: frozenset[str] = frozenset()
+
+    def against(self, entry: Entry, others: Sequence[Entry], ranked: Sequence[Ranked]) -> Contradiction | None:
+        """Why those of `others` that are nearest to an example speak against it; None if they do not."""
+        answers = {other.id: other.text for other in others}
+        by = {other.id: self.said_by.get(lesson_of(other), frozenset[str]()) for other in others}
+        authors = self.authors(entry)
+        if not self.several(authors.union(*by.values()), unsigned=not all(by.values())):
+            return contradiction(entry.text, ranked[: self.neighbours], answers, outvoted=self.outvoted)
+        jury = self._jury(ranked, by, authors)
+        found = contradiction(entry.text, jury, answers, outvoted=self.outvoted)
+        if found:
+            rivals = [by[one.id] for one in jury if answers[one.id] == found.rival]
+            apart = frozenset[str]().union(*rivals)
+            heard = len(apart) >= MIN_RIVALS or apart & self.trusted or not all(rivals)
+            return found if heard else None
+        if authors and not any(answers[one.id] == entry.text for one in jury):
+            own = [one for one in ranked if by[one.id] and by[one.id] <= authors]
+            return contradiction(entry.text, own[: self.neighbours], answers, outvoted=self.outvoted)
+        return None
+
+    def authors(self, entry: Entry) -> frozenset[str]:
+        """Who taught an example, without the trusted: theirs are not doubted for being theirs."""
+        return self.said_by.get(lesson_of(entry), frozenset[str]()) - self.trusted
+
+    def several(self, principals: frozenset[str], *, unsigned: bool = False) -> bool:
+        """Whether one of these principals can be told apart from the others."""
+        doubted = principals - self.trusted
+        return len(doubted) >= SEVERAL or bool(doubted and (unsigned or principals & self.trusted))
+
+    def _jury(
+        self, ranked: Sequence[Ranked], by: Mapping[str, frozenset[str]], authors: frozenset[str]
+    ) -> list[Ranked]:
+        chosen, seats = list[Ranked](), Counter[str]()
+        for one in ranked:
+            others = by[one.id] - authors
+            free = not by[one.id] or others & self.trusted or any(seats[name] < SEATS for name in others)
+            if free and len(chosen) < self.neighbours:
+                seats.update(others)
+                chosen.append(one)
+        return chosen
 
 
 def contradiction(
@@ -70,4 +193,4 @@ def contradiction(
     words = (
         f"{said.count(rival)} of its {len(said)} nearest examples say {rival!r}, {said.count(answer)} say {answer!r}"
     )
-    return Contradiction(margin=votes[rival] / max(own, 1e-9), words=words)
+    return Contradiction(rival=rival, margin=votes[rival] / max(own, 1e-9), words=words)

@@ -7,53 +7,65 @@ from typing import Any
 from tokenspace.domain import Signal, Verdict
 from tokenspace.gates.settings import T2
 from tokenspace.gates.trial import Trial
-from tokenspace.stats import Pair, PairedOutcomes, SequentialTest
-
-_GRADED = frozenset({"function", "rubric"})
+from tokenspace.stats import Finding, Pair, PairedOutcomes, Panel
 
 
 class Benefit:
     """The sequential test of gate.md over the affected cases; the last criterion, so it always answers.
 
-    A user's explicit instruction for themselves (T2) is not asked to prove a benefit, only to do no harm.
+    Evidence is kept for each principal who taught a case, and combined so that a few who lie together cannot carry
+    an edit (see `stats.Panel`). A user's explicit instruction for themselves (T2) is not asked to prove a benefit,
+    only to do no harm.
     """
 
     async def check(self, trial: Trial) -> Verdict:
         """Accept, reject or defer, with fixes, breaks and e-values."""
-        affected = trial.affected
-        alpha, cap = trial.settings.alpha.get(trial.tier, 0.05), trial.settings.cap.get(trial.tier, 200)
-        graded = any(case.grader.name in _GRADED for case, _, _ in affected)
-        test, pairs, finding = (
-            SequentialTest(graded=graded, delta_min=trial.settings.delta_min),
-            list[Pair](),
-            "continue",
-        )
-        for case, old, new in affected:
-            pair = await trial.pair(case, old, new)
-            pairs.append(pair)
-            if pair.difference is None:
-                continue
-            test = test.update(pair.difference)
-            finding = test.decide(alpha=alpha, beta=trial.settings.beta, cap=cap)
-            if finding != "continue":
-                break
-        numbers: dict[str, Any] = {"fixes": test.fixes, "breaks": test.breaks, "pairs": test.pairs}
-        numbers |= {"e_benefit": test.e_benefit, "e_harm": test.e_harm, "e_futility": test.e_futility}
-        numbers["cases"] = tuple(pair.case for pair in pairs if pair.difference is not None)
+        panel, pairs, finding = await _test(trial)
+        numbers, test = numbers_of(panel, pairs), panel.pooled
         counts = f"{test.fixes} fixed, {test.breaks} broken in {test.pairs} pair(s)"
-        if PairedOutcomes(pairs=pairs).must_defer:
+        measured = [pair for pair in pairs if pair.case not in trial.replayer.not_replayable]
+        if PairedOutcomes(pairs=measured).must_defer:
             return trial.verdict("defer", "policy", "too many replays could not be measured", **numbers)
         if finding == "accept":
-            return _helpful(trial, f"helps by replay: {counts}, e-value {test.e_benefit:.3g}", numbers)
-        if trial.tier == T2 and instructed(trial) and test.breaks <= test.fixes:
-            return trial.verdict(
-                "accept", "policy", f"the user's own instruction, and no harm found: {counts}", **numbers
-            )
-        if finding != "continue":
+            reason = f"helps by replay: {counts}, e-value {panel.e_benefit:.3g}"
+            return trial.verdict("accept", "tested", reason, **numbers)
+        if finding != "continue" and not _convincing(trial, panel):
             effect = "harmful" if test.breaks > test.fixes else "of no benefit"
-            return trial.verdict("reject", "tested", f"{effect} by replay: {counts}", **numbers)
-        return trial.verdict("defer", "policy", f"unverified: only {len(affected)} verified case(s) would show a "
-                             f"difference; {counts}", **numbers)  # fmt: skip
+            shown = test.pairs >= trial.settings.cap.get(trial.tier, 200) and finding == "futile"
+            late = f" within the {test.pairs} pairs that it may take" if shown else ""
+            if not (trial.tier == T2 and instructed(trial) and test.breaks <= test.fixes):
+                return trial.verdict("reject", "tested", f"{effect} by replay{late}: {counts}", **numbers)
+        if trial.tier == T2 and instructed(trial) and test.breaks <= test.fixes:
+            reason = f"the user's own instruction, and no harm found: {counts}"
+            return trial.verdict("accept", "policy", reason, **numbers)
+        return trial.verdict("defer", "policy", _unverified(trial, panel, counts), **numbers)
+
+
+async def _test(trial: Trial) -> tuple[Panel, list[Pair], Finding]:
+    settings, panel, pairs = trial.settings, trial.panel(), list[Pair]()
+    alpha, cap = settings.alpha.get(trial.tier, 0.05), settings.cap.get(trial.tier, 200)
+    finding: Finding = "continue"
+    for case, old, new in trial.affected:
+        pair = await trial.pair(case, old, new)
+        pairs.append(pair)
+        if pair.difference is None or case.id in trial.replayer.not_replayable:
+            continue
+        panel = panel.update(case.principal, pair.difference)
+        finding = panel.decide(alpha=alpha, beta=settings.beta, cap=cap)
+        if finding != "continue":
+            break
+    return panel, pairs, finding
+
+
+def numbers_of(panel: Panel, pairs: list[Pair]) -> dict[str, Any]:
+    """What a verdict keeps of a test, so that a person can check it and a later test can go on from it."""
+    test = panel.pooled
+    tested = [(pair.case, pair.difference) for pair in pairs if pair.difference is not None]
+    return {
+        "fixes": test.fixes, "breaks": test.breaks, "pairs": test.pairs, "support": panel.support,
+        "e_benefit": panel.e_benefit, "e_harm": test.e_harm, "e_futility": test.e_futility,
+        "cases": tuple(case for case, _ in tested), "differences": tuple(round(found, 6) for _, found in tested),
+    }  # fmt: skip
 
 
 def instructed(trial: Trial) -> bool:
@@ -63,9 +75,17 @@ def instructed(trial: Trial) -> bool:
     return bool(cited) and all(item.signal is Signal.TEXT and item.principal == user for item in cited)
 
 
-def _helpful(trial: Trial, reason: str, numbers: dict[str, Any]) -> Verdict:
-    if trial.tier <= T2:
-        return trial.verdict("accept", "tested", reason, **numbers)
-    return trial.verdict(
-        "defer", "policy", f"{reason}; a change for everybody in this scope waits for a person", **numbers
-    )
+def _convincing(trial: Trial, panel: Panel) -> bool:
+    """Whether the evidence would do, if it did not hang on too few principals."""
+    return panel.drop > 0 and panel.pooled.e_benefit >= 1 / trial.settings.alpha.get(trial.tier, 0.05)
+
+
+def _unverified(trial: Trial, panel: Panel, counts: str) -> str:
+    """Why neither benefit nor the lack of it could be shown."""
+    skipped = len(trial.replayer.not_replayable)
+    if skipped:
+        return f"on probation: {skipped} affected case(s) cannot be replayed; {counts}"
+    if _convincing(trial, panel):
+        wanted = panel.drop + 1
+        return f"unverified: it needs the evidence of {wanted} distinct principals, each dispensable; {counts}"
+    return f"unverified: only {len(trial.affected)} verified case(s) would show a difference; {counts}"

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
+from tokenspace.canary import chance
 from tokenspace.context import edit_key
 from tokenspace.domain import Attempt, Case, Context, Kind, Proposal, Put, digest
+from tokenspace.gates.settings import GateSettings
 
 
-def fit_to_test(proposal: Proposal, cases: list[Case], attempts: list[Attempt], *, seed: int) -> tuple[Case, ...]:
+def fit_to_test(
+    proposal: Proposal, cases: list[Case], attempts: list[Attempt], *, settings: GateSettings, now: datetime
+) -> tuple[Case, ...]:
     """Verified replay cases that the proposer did not see (I7), one for each cluster, in an order fixed for the edit.
 
     Those of an earlier try of the same edit come first, in their old order, so that its evidence goes on instead
@@ -18,14 +24,43 @@ def fit_to_test(proposal: Proposal, cases: list[Case], attempts: list[Attempt], 
     key = edit_key(proposal.edit)
 
     def order(case: Case) -> tuple[bool, int, str]:
-        return not case.pinned, before.get(case.id, len(before)), digest([key, seed, case.id])
+        return not case.pinned, before.get(case.id, len(before)), digest([key, settings.seed, case.id])
 
+    pool = [case for case in in_pool(cases, settings=settings, now=now) if not unverified.intersection(case.sources)]
+    unseen = [case for case in pool if not seen.intersection((case.id, *case.sources))]
+    return one_of_each(sorted(unseen, key=order))
+
+
+def in_pool(cases: list[Case], *, settings: GateSettings, now: datetime) -> list[Case]:
+    """The cases that tests of edits may use this month: not the sealed ones, and not those that rest.
+
+    A large pool loses a sealed part for ever and another part each month, by a hash of the cluster, so that near
+    copies stay together. Pinned cases always test.
+    """
+    open_ = [case for case in cases if case.split == "replay"]
+    if len({case.cluster for case in open_}) < settings.large_pool:
+        return open_
+    month = (now.year * 12 + now.month) % settings.resting_parts
+
+    def rests(case: Case) -> bool:
+        return int(chance("rest", str(settings.seed), case.cluster) * settings.resting_parts) == month
+
+    return [case for case in open_ if case.pinned or not (sealed(case, settings) or rests(case))]
+
+
+def sealed(case: Case, settings: GateSettings) -> bool:
+    """Whether a case of a large pool is kept for release checks, or was put there by its author."""
+    return case.split == "sealed" or chance("sealed", str(settings.seed), case.cluster) < settings.sealed_share
+
+
+def one_of_each(cases: list[Case]) -> tuple[Case, ...]:
+    """The first case of each cluster, in the order given.
+
+    Near copies that expect different things contradict each other, and test nothing until one of them is gone.
+    """
     clusters: dict[str, list[Case]] = {}
-    for case in sorted(cases, key=order):
-        known = seen.intersection((case.id, *case.sources))
-        if case.split == "replay" and not known and not unverified.intersection(case.sources):
-            clusters.setdefault(case.cluster, []).append(case)
-    # Near copies that expect different things contradict each other, and test nothing until one of them is gone.
+    for case in cases:
+        clusters.setdefault(case.cluster, []).append(case)
     return tuple(alike[0] for alike in clusters.values() if all(one.grader == alike[0].grader for one in alike))
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tokenspace.context import contradiction, voters
-from tokenspace.domain import Case, Drop, Entry, Evidence, Kind, Prompt, Put, Verdict
+from tokenspace.context import Voting, sayers, voters
+from tokenspace.domain import Drop, Entry, Evidence, Kind, Put, Verdict
 from tokenspace.gates.settings import T1
-from tokenspace.gates.trial import Trial
+from tokenspace.gates.trial import Affected, Trial
 from tokenspace.protocols import Recall
 from tokenspace.stats import PairedOutcomes
 
@@ -52,14 +52,13 @@ class Contested:
         held = [other for other in others if other.id not in evidence.context.vectors]
         vectors = {**evidence.context.vectors, **self._recall.index(held)}
         ranked = self._recall.rank(others, vectors, entry.trigger or entry.text)
-        answers = {other.id: other.text for other in others}
-        nearest = ranked[: trial.settings.neighbours]
-        found = contradiction(entry.text, nearest, answers, outvoted=trial.settings.outvoted)
+        found = _voting(trial).against(entry, others, ranked)
         return found.words if found else ""
 
     async def _settle(self, trial: Trial, contested: str) -> Verdict:
         outcomes = PairedOutcomes()
-        for case, old, new in self._nearest_first(trial)[: trial.settings.guard_cases]:
+        affected = trial.nearest_first(self._recall, _of_others(trial))
+        for case, old, new in affected[: trial.settings.guard_cases]:
             outcomes = PairedOutcomes(pairs=(*outcomes.pairs, await trial.pair(case, old, new)))
             if outcomes.breaks > outcomes.fixes:
                 break
@@ -78,19 +77,6 @@ class Contested:
             return trial.verdict("accept", "tested", f"it helps where it matters: {found}", **numbers)
         return trial.verdict("defer", "policy", _joined("held back", contested, found), **numbers)
 
-    def _nearest_first(self, trial: Trial) -> list[tuple[Case, Prompt, Prompt]]:
-        affected = trial.affected
-        texts = [entry.trigger or entry.text for entry in _examples(trial)]
-        texts += [
-            trial.proposal.incumbent.by_id[op.id].trigger or ""
-            for op in trial.proposal.edit.ops
-            if isinstance(op, Drop)
-        ]
-        queries = [Entry(id=case.id, kind=Kind.EXAMPLE, doc="", text=case.request.query) for case, _, _ in affected]
-        vectors = self._recall.index(queries)
-        order = {one.id: place for place, one in enumerate(self._recall.rank(queries, vectors, texts[0]))}
-        return sorted(affected, key=lambda arm: order[arm[0].id])
-
 
 def _joined(*parts: str) -> str:
     return "; ".join(part for part in parts if part)
@@ -99,6 +85,26 @@ def _joined(*parts: str) -> str:
 def closed_answers(evidence: Evidence) -> frozenset[str]:
     """The fixed set that the answers come from, so that two different ones contradict each other; empty if free."""
     return frozenset(choice for episode in evidence.episodes.values() for choice in episode.request.choices or ())
+
+
+def _voting(trial: Trial) -> Voting:
+    settings = trial.settings
+    return Voting(
+        neighbours=settings.neighbours,
+        outvoted=settings.outvoted,
+        said_by=sayers(trial.replayer.attempts(), trial.replayer.cases),
+        trusted=settings.operators,
+    )
+
+
+def _of_others(trial: Trial) -> list[Affected]:
+    """The affected cases, without those of the lesson's own teachers where several teach: no one is his own witness."""
+    voting, old = _voting(trial), trial.proposal.incumbent.by_id
+    about = _examples(trial) + [old[op.id] for op in trial.proposal.edit.ops if isinstance(op, Drop) and op.id in old]
+    authors = frozenset[str]().union(*(voting.authors(entry) for entry in about))
+    if not voting.several(frozenset(case.principal for case in trial.replayer.cases)):
+        return trial.affected
+    return [arms for arms in trial.affected if arms[0].principal not in authors]
 
 
 def _examples(trial: Trial) -> list[Entry]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from datetime import datetime
 from functools import cached_property
+from typing import Final
 
 from tokenspace.budget import Budget
 from tokenspace.context import without
 from tokenspace.domain import (
     Attempt,
+    Canary,
     Case,
     Context,
     Edit,
@@ -27,6 +30,9 @@ from tokenspace.protocols import Grader
 
 Arms = tuple[Prompt, Prompt]
 
+_PAID: Final = frozenset({"rubric"})
+"""Graders that ask a model: their scores are remembered, too."""
+
 
 class Replayer:
     """Replays cases for one scope's gate.
@@ -41,6 +47,7 @@ class Replayer:
         self._graders = graders
         self._scope = scope
         self._model = f"{run.agent.profile.model}/{run.recall.name}"
+        self.not_replayable = set[str]()
 
     @cached_property
     def cases(self) -> list[Case]:
@@ -58,13 +65,23 @@ class Replayer:
         """Everything that was tried in the scope."""
         return self._run.store.attempts(self._scope)
 
+    def canaries(self) -> list[Canary]:
+        """The live canaries of every layer that is visible in the scope."""
+        return self._run.store.canaries(self._scope)
+
+    def now(self) -> datetime:
+        """The time by the runtime's clock."""
+        return self._run.clock()
+
     def arms(self, incumbent: Context, candidate: Context, edit: Edit) -> Callable[[Case], Arms | None]:
         """A function from a case to its two prompts, (incumbent, candidate), each without the case's own entries.
 
         None for a case that does not fit this model's prompt any more; `BudgetTooSmall` where only the edit makes
         it too long.
         """
-        blame = self._run.store.blame(incumbent.scope, incumbent.heads)
+        blame = {**self._run.store.blame(incumbent.scope, incumbent.heads)}
+        if candidate.heads != incumbent.heads:
+            blame |= self._run.store.blame(candidate.scope, candidate.heads)
         sources: dict[str, set[str]] = {id: set(one.sources) for id, one in blame.items()}
         for op in edit.ops:
             if isinstance(op, Put):
@@ -107,32 +124,76 @@ class Replayer:
     async def score(self, case: Case, prompt: Prompt, *, budget: Budget, run_index: int = 0) -> float | None:
         """The case's score under a prompt in [0, 1], or None if it could not be measured after one retry.
 
-        A grader that this installation does not have, or cannot use, measures nothing.
+        A grader that this installation does not have, or cannot use, measures nothing. A case that the agent cannot
+        run again without effects is put into `not_replayable`.
 
         Raises BudgetExceeded before a call that does not fit, and AuthFailed, which no retry will mend.
         """
+        index = 0 if self.deterministic else run_index
+        key = digest([case.id, prompt.compiled_hash, self._model, index])
+        return await self._measured(
+            case, lambda: self._outcome(case, prompt, key, budget=budget, seed=index), budget, key
+        )
+
+    async def fresh(self, case: Case, prompt: Prompt, *, budget: Budget, run_index: int = 0) -> float | None:
+        """The same without remembering anything: the outcome of a run made now."""
+
+        async def replay() -> Run | None:
+            return await self._replayed(case, prompt, budget=budget, seed=run_index)
+
+        return await self._measured(case, replay, budget)
+
+    async def _measured(
+        self, case: Case, replay: Callable[[], Awaitable[Run | None]], budget: Budget, key: str = ""
+    ) -> float | None:
         try:
             grader = self._graders(case.grader)
         except UsageError:
             return None
         for _ in range(2):
             try:
-                done = await self._outcome(case, prompt, budget=budget, run_index=run_index)
+                done = await replay()
             except AuthFailed:
                 raise
-            except ModelError:
+            except ModelError as error:
+                if not error.retryable:
+                    return None
                 continue
-            score = await grader.grade(case, done.output, budget=budget)
+            if done is None:
+                self.not_replayable.add(case.id)
+                return None
+            score = await self._graded(case, done, grader, budget, key)
             if score is not None:
                 return score
         return None
 
-    async def _outcome(self, case: Case, prompt: Prompt, *, budget: Budget, run_index: int) -> Run:
+    async def _graded(self, case: Case, done: Run, grader: Grader, budget: Budget, key: str) -> float | None:
+        """The grade, remembered where a model was paid for it."""
+        if case.grader.name not in _PAID or not key:
+            return await grader.grade(case, done.output, budget=budget)
+        memo = digest([key, "score", case.grader])
+        known = self._run.store.outcome(self._scope, memo)
+        if known is not None:
+            return float(known.run.output)
+        score = await grader.grade(case, done.output, budget=budget)
+        if score is not None:
+            self._run.store.save_outcome(self._scope, Outcome(key=memo, case=case.id, run=Run(output=repr(score))))
+        return score
+
+    def remembered(self, case: Case, prompt: Prompt, *, run_index: int = 0) -> Run | None:
+        """What came of an earlier replay of this case under this prompt; None if there was none."""
         index = 0 if self.deterministic else run_index
-        key = digest([case.id, prompt.compiled_hash, self._model, index])
+        known = self._run.store.outcome(self._scope, digest([case.id, prompt.compiled_hash, self._model, index]))
+        return known.run if known is not None and known.replayable else None
+
+    async def _outcome(self, case: Case, prompt: Prompt, key: str, *, budget: Budget, seed: int) -> Run | None:
         known = self._run.store.outcome(self._scope, key)
         if known is not None:
-            return known.run
-        done = await self._run.agent.run(prompt, budget=budget, seed=index)
-        self._run.store.save_outcome(self._scope, Outcome(key=key, case=case.id, run=done))
+            return known.run if known.replayable else None
+        done = await self._replayed(case, prompt, budget=budget, seed=seed)
+        kept = Outcome(key=key, case=case.id, run=done or Run(output=""), replayable=done is not None)
+        self._run.store.save_outcome(self._scope, kept)
         return done
+
+    async def _replayed(self, case: Case, prompt: Prompt, *, budget: Budget, seed: int) -> Run | None:
+        return await self._run.agent.replay(prompt, recorded=case.recorded, budget=budget, seed=seed)

@@ -19,6 +19,19 @@ _SECRETS: Final = {
 }
 
 
+_OVERRIDES: Final = {
+    "an order to ignore other instructions": re.compile(
+        r"\b(?:ignore|disregard|forget|override)\b.{0,30}\b(?:previous|prior|above|earlier|other|all|your)\b"
+        r".{0,20}\b(?:instructions?|rules?|prompts?|context|guidelines?)\b",
+        re.IGNORECASE | re.DOTALL,
+    ),
+    "marks of a chat template": re.compile(r"<\|?(?:im_start|im_end|system|assistant|endoftext)\|?>|\[/?INST\]"),
+    "invisible characters": re.compile("[\u202a-\u202e\u2060-\u2069\U000e0000-\U000e007f]"),
+}
+_COPIED_CHARS: Final = 40
+"""An expected answer this long does not get into another entry by chance."""
+
+
 class StaticChecks:
     """Rejects what no replay needs to look at."""
 
@@ -29,7 +42,14 @@ class StaticChecks:
         except InvalidEdit as error:
             return trial.verdict("reject", "policy", f"not a valid edit: {error}")
         for entry in new_texts(trial.proposal.incumbent, trial.proposal.edit):
-            objection = _too_long(entry, trial) or _secret(entry) or _known(entry, trial) or _authority(entry)
+            objection = (
+                _too_long(entry, trial)
+                or _secret(entry)
+                or _known(entry, trial)
+                or _authority(entry)
+                or _override(entry)
+                or _copied(entry, trial)
+            )
             if objection:
                 return trial.verdict("reject", "policy", objection)
         return None
@@ -61,3 +81,25 @@ def _authority(entry: Entry) -> str:
     instructs = entry.kind in (Kind.INSTRUCTION, Kind.SKILL)
     low = entry.origin < Origin.AGENT
     return f"its origin ({entry.origin.name.lower()}) may not give instructions" if instructs and low else ""
+
+
+def _override(entry: Entry) -> str:
+    """Hygiene, not a boundary: what an instruction may do is settled by its origin and by replay."""
+    if entry.origin >= Origin.OPERATOR:
+        return ""
+    text = f"{entry.trigger or ''}\n{entry.text}"
+    found = next((name for name, pattern in _OVERRIDES.items() if pattern.search(text)), "")
+    return f"it contains {found}" if found else ""
+
+
+def _copied(entry: Entry, trial: Trial) -> str:
+    """Learning the answers of the test by heart would pass any test. An example never meets its own cluster."""
+    if entry.kind is Kind.EXAMPLE:
+        return ""
+    own = set(trial.proposal.edit.evidence)
+    for case in trial.replayer.cases:
+        answer = case.grader.expected
+        long = isinstance(answer, str) and len(answer) >= _COPIED_CHARS
+        if long and answer in entry.text and not own.intersection(case.sources):
+            return f"it copies the answer of case {case.id}, which is not its own evidence"
+    return ""

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
 from tokenspace.budget import Budget
-from tokenspace.domain import Basis, Case, Decision, Prompt, Proposal, Usage, Verdict
+from tokenspace.domain import (
+    Basis,
+    Canary,
+    Case,
+    Decision,
+    Drop,
+    Entry,
+    Kind,
+    Patch,
+    Prompt,
+    Proposal,
+    Put,
+    Usage,
+    Verdict,
+)
 from tokenspace.gates.cases import fit_to_test
 from tokenspace.gates.replay import Arms, Replayer
 from tokenspace.gates.settings import GateSettings
-from tokenspace.stats import Pair
+from tokenspace.protocols import Recall
+from tokenspace.stats import Pair, Panel
+
+Affected = tuple[Case, Prompt, Prompt]
+
+_GRADED = frozenset({"function", "rubric"})
 
 
 class Criterion(Protocol):
@@ -23,9 +42,20 @@ class Criterion(Protocol):
         ...
 
 
+class Condition(Protocol):
+    """One more thing that must hold for an edit that was found to help; asked of accepted edits only."""
+
+    async def confirm(self, trial: Trial, verdict: Verdict) -> Verdict:
+        """The verdict as it is, or a stricter one."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A proposal with its tier and the means to replay it. What costs anything is computed when first asked for."""
+    """A proposal with its tier and the means to replay it. What costs anything is computed when first asked for.
+
+    `canary` is the live one of this very edit, which then asks for full traffic.
+    """
 
     gate: str
     proposal: Proposal
@@ -34,12 +64,15 @@ class Trial:
     replayer: Replayer
     budget: Budget
     spent_before: Usage
+    canary: Canary | None = None
 
     @cached_property
     def cases(self) -> tuple[Case, ...]:
         """The cases that may test this edit, one for each cluster, in the edit's fixed order."""
-        attempts = self.replayer.attempts()
-        return fit_to_test(self.proposal, self.replayer.cases, attempts, seed=self.settings.seed)
+        replayer = self.replayer
+        return fit_to_test(
+            self.proposal, replayer.cases, replayer.attempts(), settings=self.settings, now=replayer.now()
+        )
 
     @cached_property
     def prompts(self) -> Callable[[Case], Arms | None]:
@@ -47,15 +80,56 @@ class Trial:
         return self.replayer.arms(self.proposal.incumbent, self.proposal.candidate, self.proposal.edit)
 
     @cached_property
-    def affected(self) -> list[tuple[Case, Prompt, Prompt]]:
+    def _arms(self) -> list[Affected]:
+        return [(case, *arms) for case in self.cases if (arms := self.prompts(case))]
+
+    @cached_property
+    def affected(self) -> list[Affected]:
         """The cases whose compiled bytes change; for all others the difference is 0, free and exact."""
-        arms = ((case, self.prompts(case)) for case in self.cases)
-        return [(case, *both) for case, both in arms if both and both[0].compiled_hash != both[1].compiled_hash]
+        return [arms for arms in self._arms if arms[1].compiled_hash != arms[2].compiled_hash]
+
+    @cached_property
+    def unaffected(self) -> list[Affected]:
+        """The cases whose compiled bytes stay the same."""
+        return [arms for arms in self._arms if arms[1].compiled_hash == arms[2].compiled_hash]
+
+    def nearest_first(self, recall: Recall, affected: Sequence[Affected]) -> list[Affected]:
+        """Affected cases by their likeness to what the edit is about."""
+        texts = [entry.trigger or entry.text for entry in self.written]
+        old = self.proposal.incumbent.by_id
+        texts += [old[op.id].trigger or "" for op in self.proposal.edit.ops if isinstance(op, Drop) and op.id in old]
+        if not affected or not texts:
+            return list(affected)
+        queries = [Entry(id=case.id, kind=Kind.EXAMPLE, doc="", text=case.request.query) for case, _, _ in affected]
+        ranked = recall.rank(queries, recall.index(queries), texts[0])
+        order = {one.id: place for place, one in enumerate(ranked)}
+        return sorted(affected, key=lambda arm: order[arm[0].id])
+
+    @property
+    def written(self) -> list[Entry]:
+        """The entries that the edit puts or patches, as they would stand, in the order of its operations."""
+        ids = [
+            op.entry.id if isinstance(op, Put) else op.id
+            for op in self.proposal.edit.ops
+            if isinstance(op, Put | Patch)
+        ]
+        return [self.proposal.candidate.by_id[id] for id in ids if id in self.proposal.candidate.by_id]
+
+    def panel(self) -> Panel:
+        """An empty test of this edit, as strict as its tier. Which bets it makes is settled before any outcome."""
+        return Panel(
+            graded=any(case.grader.name in _GRADED for case, _, _ in self.affected),
+            delta_min=self.settings.delta_min,
+            drop=self.settings.principals.get(self.tier, 1) - 1,
+            exempt=self.settings.operators,
+        )
 
     async def pair(self, case: Case, old: Prompt, new: Prompt) -> Pair:
         """Scores of the incumbent and the candidate on fresh or remembered replays, never on live outcomes (I7)."""
         before = await self.replayer.score(case, old, budget=self.budget)
-        after = await self.replayer.score(case, new, budget=self.budget)
+        after = None
+        if case.id not in self.replayer.not_replayable:
+            after = await self.replayer.score(case, new, budget=self.budget)
         return Pair(case=case.id, cluster=case.cluster, incumbent=(before,), candidate=(after,))
 
     def verdict(self, decision: Decision, basis: Basis, reason: str, **numbers: Any) -> Verdict:
@@ -67,5 +141,6 @@ class Trial:
             gate=self.gate,
             tier=self.tier,
             usage=self.budget.usage - self.spent_before,
+            model=self.replayer.profile.model if numbers.get("pairs") else "",
             **numbers,
         )

@@ -29,10 +29,11 @@ ANSWER_TOOL: Final = "answer"
 class AnthropicModel:
     """Answers over HTTP by the Messages API.
 
-    Choices and schemas become a tool that the model is forced to call, whose input is the answer. No temperature is
-    sent, because newer models reject one, so answers vary. The prompt's cache breakpoints become `cache_control`
-    marks: the last four, which is what the API takes. Retryable errors are tried `attempts` times in all, each
-    attempt within the budget; `sleep` waits between them.
+    Choices and schemas become a tool that the model is forced to call, whose input is the answer; where the prompt has
+    tools of its own, it is forced to call one of them or that. No temperature is sent, because newer models reject one,
+    so answers vary. The prompt's cache breakpoints become `cache_control` marks: the last four, which is what the API
+    takes. Retryable errors are tried `attempts` times in all, each attempt within the budget; `sleep` waits between
+    them.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ def body(model: str, prompt: Prompt) -> dict[str, Any]:
     forced = answer_schema(prompt)
     if forced:
         tools.append({"name": ANSWER_TOOL, "description": "Give the final answer.", "input_schema": forced})
-        made["tool_choice"] = {"type": "tool", "name": ANSWER_TOOL}
+        made["tool_choice"] = {"type": "any"} if prompt.tools else {"type": "tool", "name": ANSWER_TOOL}
         made["max_tokens"] += FORCED_TOOL_TOKENS // 8  # room for the call around the answer
     if tools:
         made["tools"] = tools
@@ -130,7 +131,9 @@ def _is_object(schema: Mapping[str, Any]) -> bool:
 def _messages(messages: tuple[Message, ...], marks: list[int]) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
     for index, message in enumerate(messages):
-        if message.role not in ("system", "developer"):
+        if message.role == "tool" and index and messages[index - 1].role == "tool":
+            made[-1]["content"] += _blocks(message)  # results of calls made together have to come back together
+        elif message.role not in ("system", "developer"):
             made.append({"role": "assistant" if message.role == "assistant" else "user", "content": _blocks(message)})
         if index + 1 in marks and made:
             made[-1]["content"][-1]["cache_control"] = {"type": "ephemeral"}
@@ -159,7 +162,7 @@ def _arguments(call: ToolCall) -> dict[str, Any]:
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
-    function = tool.get("function")
+    function = tool.get("function") or (tool if "parameters" in tool else None)
     if function is None:
         return dict(tool)
     schema: Any = function.get("parameters") or {"type": "object", "properties": {}}

@@ -112,11 +112,18 @@ def truncated(max_output_tokens: int) -> BadCompletion:
 
 
 def tool_calls(calls: Sequence[Any]) -> tuple[ToolCall, ...]:
-    """Chat Completions tool calls as ours; raises KeyError or TypeError for what is not one."""
+    """Chat Completions tool calls as ours; raises KeyError or TypeError for what is not one.
+
+    The arguments are JSON text by the protocol, but some servers send the object itself.
+    """
     return tuple(
-        ToolCall(id=call["id"], name=call["function"]["name"], arguments=call["function"]["arguments"])
+        ToolCall(id=call["id"], name=call["function"]["name"], arguments=_text(call["function"]["arguments"]))
         for call in calls
     )
+
+
+def _text(arguments: Any) -> str:
+    return arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False)
 
 
 def shortened(text: str, limit_chars: int = 60) -> str:

@@ -37,10 +37,11 @@ def _message(message: Message) -> dict[str, Any]:
 
 
 def function_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """A tool as a function, whichever of the two common formats it is written in."""
-    if "function" in tool or "input_schema" not in tool:
+    """A tool as a function, whichever of the common formats it is written in: nested, or flat with its schema."""
+    schema = tool.get("input_schema", tool.get("parameters"))
+    if "function" in tool or schema is None:
         return dict(tool)
-    function = {"name": tool["name"], "description": tool.get("description", ""), "parameters": tool["input_schema"]}
+    function = {"name": tool["name"], "description": tool.get("description", ""), "parameters": schema}
     return {"type": "function", "function": function}
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from tokenspace.budget import Budget
-from tokenspace.domain import Profile, Prompt, Run, Usage
+from tokenspace.domain import Message, Profile, Prompt, Run, Usage
 from tokenspace.errors import BadCompletion, ModelError
 from tokenspace.models.call import NOT_BILLED, cost_usd, last_user_text, message_text, reserve, truncated, usable
 
-Answer = str | ModelError
+Answer = str | Run | ModelError
 Script = Callable[[Prompt, int], Answer] | Mapping[str, Answer] | Sequence[Answer]
 
 SCRIPTED: Final = Profile(model="scripted", context_tokens=1_000_000, core_tokens=100_000, deterministic=True)
@@ -23,9 +24,9 @@ class ScriptedModel:
 
     The script is a function of the prompt and the seed, a mapping from the last user message to the answer (under
     the key "*" the answer to everything else), a sequence of answers to be given one after the other, or one
-    string that is always the answer. An answer that is a `ModelError` is raised instead. What it says is checked as
-    a real model's answer would be: outside `choices`, not JSON where a schema asks for it, empty, or longer than
-    `max_output_tokens` is `BadCompletion`. One token is one word.
+    string that is always the answer. An answer is a text, a `Run` for its text and tool calls, or a `ModelError`, which
+    is raised. What it says is checked as a real model's answer would be: outside `choices`, not JSON where a schema
+    asks for it, empty, or longer than `max_output_tokens` is `BadCompletion`. One token is one word.
 
     >>> import asyncio
     >>> from tokenspace.domain import Message
@@ -72,11 +73,13 @@ class ScriptedModel:
         except ModelError:
             budget.settle(reserved, NOT_BILLED)
             raise
-        usage = self._usage(prompt, answer)
+        run = answer if isinstance(answer, Run) else Run(output=answer)
+        words = message_text(Message(role="assistant", text=run.output, tool_calls=run.tool_calls)).split()
+        usage = self._usage(prompt, len(words))
         budget.settle(reserved, usage)
-        if len(answer.split()) > prompt.max_output_tokens:
+        if len(words) > prompt.max_output_tokens:
             raise truncated(prompt.max_output_tokens)
-        return usable(Run(output=answer, usage=usage, latency_s=self._latency_s, model=self._profile.model), prompt)
+        return usable(replace(run, usage=usage, latency_s=self._latency_s, model=self._profile.model), prompt)
 
     def _say(self, prompt: Prompt, seed: int, turn: int) -> Answer:
         script = self._answer
@@ -90,9 +93,9 @@ class ScriptedModel:
             return _silent(f"to {query[:60]!r}") if answer is None else answer
         return script[turn] if turn < len(script) else _silent(f"number {turn + 1}")
 
-    def _usage(self, prompt: Prompt, answer: str) -> Usage:
+    def _usage(self, prompt: Prompt, words: int) -> Usage:
         read = [prompt.system, *(message_text(message) for message in prompt.messages)]
-        entered, said = sum(len(text.split()) for text in read), min(len(answer.split()), prompt.max_output_tokens)
+        entered, said = sum(len(text.split()) for text in read), min(words, prompt.max_output_tokens)
         usd = cost_usd(self._profile, input_tokens=entered, output_tokens=said)
         return Usage(calls=1, input_tokens=entered, output_tokens=said, usd=usd)
 

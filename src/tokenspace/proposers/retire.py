@@ -1,42 +1,50 @@
-"""`retire`: an example that came first and is contradicted by later neighbours is proposed for removal."""
+"""`retire`: what later neighbours contradict, and what was measured to be of no lift, is proposed for removal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from tokenspace.budget import Budget
-from tokenspace.context import Contradiction, contradiction, taught, voters
-from tokenspace.domain import Drop, Edit, Entry, Evidence
+from tokenspace.context import Contradiction, Voting, sayers_in, tally, taught, voters
+from tokenspace.domain import Attempt, Drop, Edit, Entry, Evidence, Put
 from tokenspace.protocols import Recall
+from tokenspace.stats import Lift
 
 
 class Retire:
-    """Proposes to drop the one example of the scope's own layer that its neighbours contradict most clearly.
+    """Proposes to drop one entry of the scope's own layer: the example that its neighbours contradict most clearly.
 
-    The same rule as the gate's hold-back, so that nothing stays only because it came early. Needs no model.
-    Looks only where answers come from a fixed set, and never twice at the same example: what was dropped and is
-    here again was restored by a person.
+    The same rule as the gate's hold-back, so that nothing stays only because it came early. It looks only where
+    answers come from a fixed set. If there is no such example, it is the entry whose lift is credibly none: measured
+    by the gate's own pairs on some model, and helpful on no other. Needs no model, and never looks twice at the
+    same entry: what was dropped and is here again was restored by a person.
     """
 
-    name: ClassVar[str] = "retire@1"
+    name: ClassVar[str] = "retire@2"
     reach: ClassVar[Literal["one", "all"]] = "all"
 
-    def __init__(self, recall: Recall, *, neighbours: int, outvoted: float) -> None:
+    def __init__(
+        self, recall: Recall, *, neighbours: int, outvoted: float, trusted: frozenset[str] = frozenset()
+    ) -> None:
         self._recall = recall
-        self._neighbours = neighbours
-        self._outvoted = outvoted
+        self._voting = Voting(neighbours=neighbours, outvoted=outvoted, trusted=trusted)
 
     async def propose(self, evidence: Evidence, *, budget: Budget) -> Edit | None:
-        """A Drop of one example, or None when no example that was not tried already is contradicted."""
-        closed = {one.request.query: one.request.choices for one in evidence.episodes.values() if one.request.choices}
-        before = (*evidence.rejected, *evidence.held, *evidence.accepted)
+        """A Drop of one entry, or None when none that was not tried already is contradicted or without lift."""
+        before = sorted((*evidence.rejected, *evidence.held, *evidence.accepted), key=lambda one: (one.at, one.id))
         tried = {op.id for attempt in before if attempt.edit for op in attempt.edit.ops if isinstance(op, Drop)}
+        return self._contradictory(evidence, tried) or _without_lift(evidence, before, tried)
+
+    def _contradictory(self, evidence: Evidence, tried: Collection[str]) -> Edit | None:
+        closed = {one.request.query: one.request.choices for one in evidence.episodes.values() if one.request.choices}
         examples, vectors = taught(evidence), evidence.context.vectors
         vectors = {**vectors, **self._recall.index([one for one in examples if one.id not in vectors])}
         own = evidence.context.layers[-1].own
         open_ = [one for one in examples if one.id in own and one.id not in tried and one.trigger in closed]
-        found = [(self._contradicted(one, voters(one, evidence), vectors), one) for one in open_]
+        voting = replace(self._voting, said_by=sayers_in(evidence))
+        found = [(self._contradicted(one, voters(one, evidence), vectors, voting), one) for one in open_]
         worst = max(((c.margin, one.id, c, one) for c, one in found if c), default=None)
         if worst is None:
             return None
@@ -49,7 +57,30 @@ class Retire:
         ]
         return Edit(ops=(Drop(id=entry.id),), rationale=why.words, evidence=tuple(cited), read=(entry.id,))
 
-    def _contradicted(self, entry: Entry, others: list[Entry], vectors: Mapping[str, bytes]) -> Contradiction | None:
+    def _contradicted(
+        self, entry: Entry, others: list[Entry], vectors: Mapping[str, bytes], voting: Voting
+    ) -> Contradiction | None:
         ranked = self._recall.rank(others, vectors, entry.trigger or entry.text)
-        answers = {other.id: other.text for other in others}
-        return contradiction(entry.text, ranked[: self._neighbours], answers, outvoted=self._outvoted)
+        return voting.against(entry, others, ranked)
+
+
+def _without_lift(evidence: Evidence, attempts: Sequence[Attempt], tried: Collection[str]) -> Edit | None:
+    """A Drop of the own entry that is credibly without lift on some model and helps on none; the clearest one."""
+    own, found = evidence.context.layers[-1].own, list[tuple[float, str, str]]()
+    for id, models in tally(attempts).items():
+        lifts = {model: Lift(**counts._asdict()) for model, counts in models.items()}
+        useless = {model: lift for model, lift in lifts.items() if lift.useless}
+        helps = any(lift.probability > 0.5 for lift in lifts.values())
+        if id in own and id not in tried and useless and not helps:
+            model = min(useless, key=lambda name: (useless[name].probability, name))
+            found.append((useless[model].probability, id, f"no lift: {useless[model].words} on {model}"))
+    if not found:
+        return None
+    _, id, words = min(found)
+    tested = dict.fromkeys(case for one in attempts if _puts(one, id) for case in one.verdict.cases)
+    # The cases that showed it are read, so that others must show that nothing is lost (I7).
+    return Edit(ops=(Drop(id=id),), rationale=words, read=(id, *tested))
+
+
+def _puts(attempt: Attempt, id: str) -> bool:
+    return any(isinstance(op, Put) and op.entry.id == id for op in (attempt.edit.ops if attempt.edit else ()))

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -46,7 +46,15 @@ def log_e(counts: Iterable[tuple[float, int]], bets: tuple[float, ...]) -> float
     22.92
     """
     seen = tuple(counts)
-    logs = [math.fsum(n * math.log1p(bet * x) for x, n in seen) for bet in bets]
+    return log_mean([math.fsum(n * math.log1p(bet * x) for x, n in seen) for bet in bets])
+
+
+def log_mean(logs: Sequence[float]) -> float:
+    """Natural logarithm of the mean of the numbers whose logarithms these are, without overflow; at least one.
+
+    >>> round(log_mean([1000.0, 1000.0]), 9)
+    1000.0
+    """
     top = max(logs)
     return top + math.log(math.fsum(math.exp(log - top) for log in logs) / len(logs))
 
@@ -179,22 +187,24 @@ class SequentialTest:
         _check_share("alpha", alpha)
         return self._log(lambda d: -d) >= -math.log(alpha)
 
-    def decide(self, *, alpha: float = 0.05, beta: float = 0.20, cap: float = 200) -> Finding:
+    def decide(self, *, alpha: float = 0.05, beta: float | None = 0.20, cap: float = 200) -> Finding:
         """What the evidence says now: E⁺ ≥ 1/α accepts, harm ≥ 1/α harms, F ≥ 1/β or `cap` pairs end it as futile.
+
+        With a `beta` of None a small effect is never given up, and only the cap ends what is neither.
 
         Ask after every pair. Benefit and harm cannot both be found: as log(1 + λD) ≤ λD, one needs a positive mean
         difference and the other a negative one. Pair by pair a harmful edit mostly ends as futile, which takes less
         evidence. At the cap, `e_futility` < 1/β tells "not shown in time" from "shown to be too small".
         """
         _check_share("alpha", alpha)
-        _check_share("beta", beta)
+        if beta is not None:
+            _check_share("beta", beta)
         if self._log(lambda d: d) >= -math.log(alpha):
             return "accept"
         if self.harmful(alpha=alpha):
             return "harm"
-        if self._log_futility() >= -math.log(beta) or self.pairs >= cap:
-            return "futile"
-        return "continue"
+        given_up = beta is not None and self._log_futility() >= -math.log(beta)
+        return "futile" if given_up or self.pairs >= cap else "continue"
 
     def to_json(self) -> dict[str, Any]:
         """The state as plain numbers.

@@ -16,15 +16,17 @@ from tokenspace.domain import (
     MAX_NAME_CHARS,
     MAX_TEXT_BYTES,
     Attempt,
+    Canary,
     Case,
     Edit,
     Entry,
     Feedback,
     Layer,
+    Reading,
     Scope,
     Verdict,
 )
-from tokenspace.errors import BadData, InvalidEdit, UsageError
+from tokenspace.errors import BadData, InvalidEdit, NotFound, UsageError
 from tokenspace.store.codec import BASES, pack_time, unpack_time
 
 T = TypeVar("T")
@@ -134,3 +136,20 @@ def check_case(feedback: Feedback, case: Case | None) -> None:
     """Raises `UsageError` for a case of another scope than the feedback that it was made from."""
     if case is not None and case.scope != feedback.scope:
         raise UsageError(f"a case of {case.scope} from feedback in {feedback.scope}", hint="keep both in one scope")
+
+
+def scored(reading: Reading) -> Reading:
+    """A checked reading as a store gives it back. Raises `BadData` for a score outside [0, 1], or none at all."""
+    if not 0 <= reading.score <= 1:
+        raise BadData(f"the score of episode {reading.episode} is {reading.score}", hint="give a number from 0 to 1")
+    return timed(reading)
+
+
+def no_canary(canary: Canary) -> NotFound:
+    """The error for a reading of a canary that its scope does not have."""
+    return NotFound(f"{canary.scope} has no canary {canary.id}", hint="save the canary before its readings")
+
+
+def no_case(scope: Scope, case: str) -> NotFound:
+    """The error for a case that a scope does not have."""
+    return NotFound(f"{scope} has no case {case}", hint="list its cases with Store.cases")

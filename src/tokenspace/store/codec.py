@@ -111,8 +111,9 @@ def _plain(value: Any, skip: frozenset[str] = frozenset()) -> Any:
     if value is None or isinstance(value, (str, int, float)):  # booleans and our enumerations are among them
         return value.value if isinstance(value, Enum) else value
     if is_dataclass(value):
+        numbers = _number_fields(cast("type", type(value)))
         body = {
-            f.name: _plain(item)
+            f.name: _shortest(item) if f.name in numbers else _plain(item)
             for f in fields(value)
             if f.name not in skip and not _is_default(f, item := getattr(value, f.name))
         }
@@ -125,8 +126,21 @@ def _plain(value: Any, skip: frozenset[str] = frozenset()) -> Any:
     return [_plain(item) for item in value]
 
 
+@cache
+def _number_fields(kind: type) -> frozenset[str]:
+    """The fields of a dataclass that are tuples of floats."""
+    return frozenset(name for name, hint in get_type_hints(kind).items() if hint == tuple[float, ...])
+
+
+def _shortest(numbers: Sequence[float]) -> list[float]:
+    """Whole numbers without their ".0": of scores, most are. Reading makes all of them floats again."""
+    return [int(number) if float(number).is_integer() else number for number in numbers]
+
+
 def _is_default(f: Any, value: Any) -> bool:
     # 1 == True == 1.0: only a value of the default's own type may be left out.
+    if f.default_factory is type(value):
+        return value == f.default_factory()
     return f.default is not MISSING and type(value) is type(f.default) and value == f.default
 
 
@@ -147,7 +161,7 @@ def _reader(hint: Any) -> Callable[[Any], Any]:
 
 
 def _tuple_reader(args: tuple[Any, ...]) -> Callable[[Any], Any]:
-    items = [_reader(arg) for arg in args if arg is not Ellipsis]
+    items = [float if arg is float else _reader(arg) for arg in args if arg is not Ellipsis]
     if args[-1] is Ellipsis:
         return lambda value: tuple(map(items[0], value))
     return lambda value: tuple(read(item) for read, item in zip(items, value, strict=True))

@@ -41,12 +41,15 @@ def at_head(chosen: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
     )
 
 
-SERVED: Final = at_head(select(branch.c.tenant, branch.c.user, *LINE)).where(
+VISIBLE: Final = and_(
     branch.c.agent == bindparam("agent"),
     branch.c.tenant.in_([literal_column("''"), bindparam("tenant")]),
     branch.c.user.in_([literal_column("''"), bindparam("user")]),
     branch.c.name == literal_column("''"),
 )
+"""The served lines of the layers that are visible in a scope (a user always has a tenant)."""
+
+SERVED: Final = at_head(select(branch.c.tenant, branch.c.user, *LINE)).where(VISIBLE)
 
 NAMED: Final = at_head(select(*LINE)).where(
     HERE, branch.c.name == bindparam("name"), branch.c.dropped == literal_column("0")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Table, bindparam, select
+from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert  # SQLite's dialect renders its ON CONFLICT too
 
 from tokenspace.domain import Case, Episode, Feedback, Heads, Scope, Session
@@ -14,7 +16,7 @@ from tokenspace.store import border, codec
 from tokenspace.store.codec import pack_id, pack_time, unpack_id, unpack_time
 from tokenspace.store.database import Cursor, Row
 from tokenspace.store.lines import Lines
-from tokenspace.store.schema import case, episode, feedback, session
+from tokenspace.store.schema import attempt, case, episode, feedback, session
 
 T = TypeVar("T", Episode, Feedback, Case)
 
@@ -37,6 +39,11 @@ class _Kept:
 _EPISODES: Final = _Kept(episode)
 _FEEDBACK: Final = _Kept(feedback)
 _CASES: Final = _Kept(case)
+
+_THIS_CASE: Final = (case.c.branch == bindparam("line"), case.c.id == bindparam("what"))
+REWRITE_CASE: Final = update(case).where(*_THIS_CASE).values(body=bindparam("text"))
+
+TRIED: Final = select(attempt.c.body).where(attempt.c.branch == bindparam("line"))
 
 SESSION: Final = select(session.c.heads, session.c.last_seen).where(
     session.c.branch == bindparam("line"), session.c.id == bindparam("what")
@@ -88,11 +95,36 @@ class EvidenceRoom(Lines):
             rows = cursor.rows(_FEEDBACK.oldest, line=line) if ids is None else _chosen(cursor, line, ids)
         return [_read(Feedback, scope, row) for row in rows]
 
+    def unseen(self, scope: Scope, *, proposer: str, branch: str = "") -> list[Feedback]:
+        """Feedback of exactly this scope, oldest first, that no attempt of a proposer was about.
+
+        Attempts on the served line count, and those on `branch`; those on other branches do not.
+        """
+        with self.db.reading() as cursor:
+            line = self._line(cursor, scope)
+            rows = cursor.rows(_FEEDBACK.oldest, line=line)
+            # Read after the feedback: so what somebody else tries meanwhile counts.
+            tried = [json.loads(body) for (body,) in cursor.rows(TRIED, line=line)] if rows else []
+        mine = (one for one in tried if one["proposer"] == proposer and one.get("branch", "") in {"", branch})
+        seen = {pack_id(id) for one in mine for id in one.get("evidence", ())}
+        return [_read(Feedback, scope, row) for row in rows if row[0] not in seen]
+
     def cases(self, scope: Scope) -> list[Case]:
         """Cases of exactly this scope, oldest first."""
         with self.db.reading() as cursor:
             rows = cursor.rows(_CASES.oldest, line=self._line(cursor, scope))
         return [_read(Case, scope, row) for row in rows]
+
+    def pin(self, scope: Scope, case: str, *, pinned: bool = True) -> Case:
+        """Make a case a regression test that every edit must pass, or no longer; returns it. Raises `NotFound`."""
+        with self.db.writing() as cursor:
+            line = self._open_line(cursor, scope)
+            row = cursor.row(_CASES.one, line=line, what=pack_id(case))
+            if row is None:
+                raise border.no_case(scope, case)
+            changed = replace(_read(Case, scope, row), pinned=pinned)
+            cursor.run(REWRITE_CASE, line=line, what=pack_id(case), text=codec.dumps(changed, skip=_COLUMNS))
+        return changed
 
     # ── sessions ────────────────────────────────────────────────────────────────────────────
 

@@ -18,6 +18,7 @@ from tokenspace.context import apply_layer, difference, merge
 from tokenspace.domain import (
     Attempt,
     Blame,
+    Canary,
     Case,
     Context,
     Decision,
@@ -28,6 +29,7 @@ from tokenspace.domain import (
     Layer,
     Outcome,
     Put,
+    Reading,
     Revision,
     Scope,
     Session,
@@ -63,6 +65,8 @@ class _Room:
     attempts: dict[str, Attempt] = field(default_factory=dict[str, Attempt])
     outcomes: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
     sessions: dict[str, Session] = field(default_factory=dict[str, Session])
+    canaries: dict[str, Canary] = field(default_factory=dict[str, Canary])
+    readings: dict[str, dict[str, Reading]] = field(default_factory=dict[str, dict[str, Reading]])
 
 
 class MemoryStore:
@@ -196,6 +200,14 @@ class MemoryStore:
     def cases(self, scope: Scope) -> list[Case]:
         return _oldest(self._peek(scope).cases.values())
 
+    def pin(self, scope: Scope, case: str, *, pinned: bool = True) -> Case:
+        with self._lock:
+            cases = self._peek(scope).cases
+            if case not in cases:
+                raise border.no_case(scope, case)
+            cases[case] = replace(cases[case], pinned=pinned)
+            return cases[case]
+
     # ── the memory of the gate ──────────────────────────────────────────────────────────────
 
     def save_attempt(self, attempt: Attempt) -> None:
@@ -220,12 +232,43 @@ class MemoryStore:
         ]  # fmt: skip
         return found[max(0, len(found) - border.check_limit(limit)) :]
 
+    def unseen(self, scope: Scope, *, proposer: str, branch: str = "") -> list[Feedback]:
+        feedback = self.feedback(scope)
+        mine = [each for each in self.attempts(scope) if each.proposer == proposer and each.branch in {"", branch}]
+        seen = {id for each in mine for id in each.evidence}
+        return [each for each in feedback if each.id not in seen]
+
     def outcome(self, scope: Scope, key: str) -> Outcome | None:
         return self._peek(scope).outcomes.get(key)
 
     def save_outcome(self, scope: Scope, outcome: Outcome) -> None:
         border.check("outcome", outcome)
         self._room(scope).outcomes.setdefault(outcome.key, outcome)
+
+    # ── canaries ────────────────────────────────────────────────────────────────────────────
+
+    def canaries(self, scope: Scope, *, ended: bool = False) -> list[Canary]:
+        found = [each for layer in scope.layers for each in self._peek(layer).canaries.values()]
+        return _oldest(each for each in found if ended or each.live)
+
+    def save_canary(self, canary: Canary) -> None:
+        canary = border.timed(canary)
+        with self._lock:
+            canaries = self._room(canary.scope).canaries
+            known = canaries.get(canary.id)
+            if known is None or known.live:
+                canaries[canary.id] = canary
+
+    def add_reading(self, canary: Canary, reading: Reading) -> None:
+        reading = border.scored(reading)
+        with self._lock:
+            room = self._peek(canary.scope)
+            if canary.id not in room.canaries:
+                raise border.no_canary(canary)
+            room.readings.setdefault(canary.id, {}).setdefault(reading.episode, reading)
+
+    def readings(self, canary: Canary) -> list[Reading]:
+        return list(self._peek(canary.scope).readings.get(canary.id, {}).values())
 
     # ── sessions, upkeep ────────────────────────────────────────────────────────────────────
 

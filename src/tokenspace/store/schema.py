@@ -13,10 +13,24 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, SmallInteger, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    literal_column,
+)
 from sqlalchemy import UniqueConstraint as Unique
 
-SCHEMA_VERSION: Final = "0001"
+SCHEMA_VERSION: Final = "0002"
 VERSION_TABLE: Final = "tokenspace_version"
 
 metadata: Final = MetaData(
@@ -170,6 +184,39 @@ attempt = Table(
 )
 
 outcome = Table("outcome", metadata, _branch(), _key("key"), Column("body", Text, nullable=False))
+
+canary = Table(
+    "canary",
+    metadata,
+    _branch(),
+    _key("id"),
+    _at(),
+    Column("live", SmallInteger, nullable=False, comment="1 while it is watched, then 0 for ever"),
+    _key("revision", primary=False),
+    Column("promoted", LargeBinary),
+    Column("body", Text, nullable=False),
+)
+
+LIVE: Final = canary.c.live == literal_column("1")
+"""Word for word the condition of the index below: so a query that says it reads no canary that has ended."""
+
+Index("ix_canary_live", canary.c.branch, sqlite_where=LIVE, postgresql_where=LIVE)
+
+reading = Table(
+    "reading",
+    metadata,
+    _branch(),
+    _key("canary"),
+    _seq("seq"),
+    _key("episode", primary=False),
+    Column("treated", SmallInteger, nullable=False),
+    Column("score", Float(53), nullable=False),
+    _at(),
+    ForeignKeyConstraint(["branch", "canary"], ["canary.branch", "canary.id"]),
+    Unique("branch", "canary", "episode"),
+    sqlite_with_rowid=False,
+    comment="numbered 1, 2, 3 … as they came",
+)
 
 for _timed in (episode, feedback, case, attempt):
     Index(None, _timed.c.branch, _timed.c.at)

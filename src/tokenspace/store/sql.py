@@ -9,13 +9,14 @@ from collections.abc import Callable
 from datetime import datetime
 
 from tokenspace.store.admin import SqlAdmin
+from tokenspace.store.canaries import Canaries
 from tokenspace.store.database import Database, Hooks
 from tokenspace.store.evidence import EvidenceRoom
 from tokenspace.store.ledger import Ledger
 from tokenspace.store.migrate import prepare
 
 
-class SqlStore(Ledger, EvidenceRoom):
+class SqlStore(Ledger, EvidenceRoom, Canaries):
     """Implements `protocols.Store`; safe to use from several threads and processes."""
 
     def __init__(self, hooks: Hooks, *, clock: Callable[[], datetime]) -> None:

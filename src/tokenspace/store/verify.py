@@ -1,9 +1,10 @@
 """Re-deriving the ledger from its rows.
 
 Each revision's commitment is computed again from the rows that it wrote, and each link of the chain from the one
-before. Rows that no revision wrote, lives that do not end where the next one begins, heads that point nowhere and
-sources that are listed wrongly are found besides. What cannot be found from inside is a history whose tail was cut
-off cleanly, head included, unless an attempt still names what is gone.
+before. Rows that no revision wrote, lives that do not end where the next one begins, heads that point nowhere,
+sources that are listed wrongly and canaries that miss a revision or a reading are found besides. What cannot be
+found from inside is a history whose tail was cut off cleanly, head included, unless an attempt or a canary still
+names what is gone.
 """
 
 from __future__ import annotations
@@ -12,12 +13,24 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, Table, bindparam, select
+from sqlalchemy import Connection, Select, Table, bindparam, func, or_, select
 
 from tokenspace.domain import Scope
 from tokenspace.store import chain
 from tokenspace.store.codec import Effect, split_ids, unpack_id
-from tokenspace.store.schema import attempt, branch, entry, head, name, provenance, revision, tomb, vector
+from tokenspace.store.schema import (
+    attempt,
+    branch,
+    canary,
+    entry,
+    head,
+    name,
+    provenance,
+    reading,
+    revision,
+    tomb,
+    vector,
+)
 
 Row = dict[str, Any]
 Rows = list[Row]
@@ -32,6 +45,17 @@ _LOST: Final = (
     select(attempt.c.id, attempt.c.revision)
     .outerjoin(revision, revision.c.uid == attempt.c.revision)
     .where(attempt.c.revision.is_not(None), revision.c.uid.is_(None))
+)
+_MISLED: Final = tuple(
+    select(canary.c.id, column)
+    .outerjoin(revision, revision.c.uid == column)
+    .where(column.is_not(None), revision.c.uid.is_(None))
+    for column in (canary.c.revision, canary.c.promoted)
+)
+_UNEVEN: Final = (
+    select(reading.c.canary, func.count())
+    .group_by(reading.c.branch, reading.c.canary)
+    .having(or_(func.max(reading.c.seq) != func.count(), func.min(reading.c.seq) != 1))
 )
 
 
@@ -49,7 +73,15 @@ def verify(connection: Connection) -> list[str]:
         problems += [f"{_name(line)}: {problem}" for problem in _line_problems(line, begun, rows, names)]
     for id, lost in connection.execute(_LOST):
         problems.append(f"attempt {unpack_id(id)} led to revision {unpack_id(lost)}, which is missing")
-    return problems
+    return problems + list(_canaries(connection))
+
+
+def _canaries(connection: Connection) -> Iterator[str]:
+    for query in _MISLED:
+        for id, lost in connection.execute(query):
+            yield f"canary {unpack_id(id)} watches revision {unpack_id(lost)}, which is missing"
+    for id, count in connection.execute(_UNEVEN):
+        yield f"canary {unpack_id(id)}: its {count} readings are not numbered 1 to {count}: some are missing"
 
 
 def _rows(connection: Connection, query: Select[*tuple[Any, ...]]) -> Rows:

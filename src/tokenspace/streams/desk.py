@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal
@@ -22,6 +22,7 @@ from tokenspace.domain import (
     Attempt,
     Context,
     Entry,
+    Episode,
     Feedback,
     Heads,
     Layer,
@@ -31,6 +32,7 @@ from tokenspace.domain import (
     Request,
     Run,
     Scope,
+    ToolCall,
     Usage,
 )  # fmt: skip
 from tokenspace.loop import Runtime, render
@@ -69,6 +71,19 @@ class CountingAgent:
         done = await self._agent.run(prompt, budget=budget, seed=seed)
         self.usage = self.usage + done.usage
         if self.profile.deterministic:
+            self._known[key] = done
+        return done
+
+    async def replay(
+        self, prompt: Prompt, *, recorded: Sequence[ToolCall], budget: Budget, seed: int = 0
+    ) -> Run | None:
+        """See `tokenspace.protocols.Agent`. A known run without a tool call is its own replay."""
+        key = f"{prompt.compiled_hash}/{seed}"
+        if key in self._known and not self._known[key].tool_calls:
+            return self._known[key]
+        done = await self._agent.replay(prompt, recorded=recorded, budget=budget, seed=seed)
+        self.usage = self.usage + (done.usage if done else Usage())
+        if done and self.profile.deterministic and not done.tool_calls:
             self._known[key] = done
         return done
 
@@ -169,10 +184,7 @@ class _Desk:
         request = self._request(lesson.item)
         frozen = self._answer(_empty(self._agent.scope), request)
         episode = self._agent.act(request, budget=self._left())
-        if episode.output == lesson.taught:
-            said = self._agent.observe(episode, label=True, by=lesson.teacher, comment=lesson.words)
-        else:
-            said = self._agent.observe(episode, correction=lesson.taught, by=lesson.teacher, comment=lesson.words)
+        said = tell(self._agent, episode, lesson)
         self._result.taught.append(said)
         self._lesson_of[said.id] = lesson
         self._agent.learn(budget=Budget(calls=0), on_attempt=self._judged)
@@ -204,7 +216,11 @@ class _Desk:
         result, now = self._result, self._agent.context()
         result.context = now
         result.served = frozenset(source for blame in self._agent.blame().values() for source in blame.sources)
-        contexts: dict[Arm, Context] = {"frozen": _empty(now.scope), "appended": self._appended(), "learned": now}
+        contexts: dict[Arm, Context] = {
+            "frozen": _empty(now.scope),
+            "appended": everything(self._runtime, now.scope),
+            "learned": now,
+        }
         for arm, context in contexts.items():
             right = 0
             for done, item in enumerate(result.draw.exam, start=1):
@@ -212,26 +228,11 @@ class _Desk:
                 self._on_event(Examined(arm=arm, done=done, total=len(result.draw.exam), right=right))
             result.exam[arm] = right / len(result.draw.exam)
 
-    def _appended(self) -> Context:
-        """Everything that was ever proposed, in order, none of it judged."""
-        attempts = self._runtime.store.attempts(self._agent.scope)
-        entries: dict[str, Entry] = {}
-        for attempt in attempts:
-            for op in attempt.edit.ops if attempt.edit else ():
-                if isinstance(op, Put):
-                    entries[op.entry.id] = op.entry
-        layer = Layer(own=MappingProxyType(entries))
-        vectors = self._runtime.recall.index(list(entries.values()))
-        return Context(scope=self._agent.scope, heads=Heads(), layers=(layer,), vectors=vectors)
-
     def _answer(self, context: Context, request: Request) -> str:
-        run = self._runtime
-        prompt = render(run.recall, context, request, profile=run.agent.profile, now=run.clock())
-        return self._agent.wait(run.agent.run(prompt, budget=self._left())).output
+        return answer_in(self._agent, context, request, budget=self._left())
 
     def _request(self, item: Item) -> Request:
-        messages = (Message(role="system", text=SYSTEM), Message(role="user", text=item.text))
-        return Request(messages=messages, choices=self._result.draw.labels, max_output_tokens=16)
+        return request_for(item, self._result.draw.labels)
 
     def _left(self) -> Budget:
         return Budget(calls=MAX_CALLS - self._counter.usage.calls)
@@ -249,6 +250,38 @@ class _Desk:
         event = Judged(place=self._place, attempt=attempt, lesson=about)
         self._result.verdicts.append(event)
         self._on_event(event)
+
+
+def request_for(item: Item, labels: tuple[str, ...]) -> Request:
+    """What the desk asks its model about a message: which of the teams it is for."""
+    messages = (Message(role="system", text=SYSTEM), Message(role="user", text=item.text))
+    return Request(messages=messages, choices=labels, max_output_tokens=16)
+
+
+def tell(agent: LearningAgent, episode: Episode, lesson: Lesson) -> Feedback:
+    """A teacher says what is right: an approval if the model answered that, else a correction."""
+    if episode.output == lesson.taught:
+        return agent.observe(episode, label=True, by=lesson.teacher, comment=lesson.words)
+    return agent.observe(episode, correction=lesson.taught, by=lesson.teacher, comment=lesson.words)
+
+
+def answer_in(agent: LearningAgent, context: Context, request: Request, *, budget: Budget) -> str:
+    """The model's answer in a context that need not be the one that is served; nothing is recorded."""
+    run = agent.parts.runtime
+    prompt = render(run.recall, context, request, profile=run.agent.profile, now=run.clock())
+    return agent.wait(run.agent.run(prompt, budget=budget)).output
+
+
+def everything(run: Runtime, scope: Scope) -> Context:
+    """What an agent without a gate would have: all that was ever proposed, in order, none of it judged."""
+    entries: dict[str, Entry] = {}
+    for attempt in run.store.attempts(scope):
+        for op in attempt.edit.ops if attempt.edit else ():
+            if isinstance(op, Put):
+                entries[op.entry.id] = op.entry
+    layer = Layer(own=MappingProxyType(entries))
+    vectors = run.recall.index(list(entries.values()))
+    return Context(scope=scope, heads=Heads(), layers=(layer,), vectors=vectors)
 
 
 def _empty(scope: Scope) -> Context:

@@ -72,7 +72,13 @@ def evidence_is_kept_whole(store: Store) -> None:
             signal=signal, value=value, comment="c", trigger="t", source=Origin.OPERATOR, expects=grader
         )
         case = a_case(
-            grader=grader, sources=(feedback.id,), principal="ann", pinned=True, split="sealed", request=request
+            grader=grader,
+            sources=(feedback.id,),
+            principal="ann",
+            pinned=True,
+            split="sealed",
+            request=request,
+            recorded=(call,),
         )
         store.add_feedback(feedback, case)
         store.add_feedback(replace(feedback, value="rewritten"), a_case())
@@ -112,7 +118,15 @@ def attempts_are_found_and_updated(store: Store) -> None:
     patch = Patch(id="x", changes={"kind": Kind.FACT, "pos": 1})
     ops = (Put(entry=rule("a", valid_until=NOW)), patch, Drop(id="y"), Restore(id="z"))
     edit = Edit(ops=ops, rationale="r", evidence=("f",), read=("g",))
-    verdict = Verdict(decision="defer", basis="tested", reason="thin", e_benefit=2.5)
+    verdict = Verdict(
+        decision="defer",
+        basis="tested",
+        reason="thin",
+        e_benefit=2.5,
+        differences=(0.0, 1.0, 0.25),
+        support=1,
+        model="m",
+    )
     held = an_attempt("k", edit=edit, verdict=verdict, evidence=("f",), heads=Heads(base=new_id()), edit_key="same")
     store.save_attempt(held)
     assert store.attempts(USER) == [held]

@@ -8,7 +8,21 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
-from tokenspace.domain import Drop, Edit, Entry, Op, Patch, Put, Restore, Scope, Session, Status, new_id
+from tokenspace.domain import (
+    Canary,
+    Drop,
+    Edit,
+    Entry,
+    Op,
+    Patch,
+    Put,
+    Reading,
+    Restore,
+    Scope,
+    Session,
+    Status,
+    new_id,
+)
 from tokenspace.errors import TokenspaceError
 from tokenspace.protocols import Store
 from tokenspace.store import MemoryStore
@@ -55,21 +69,35 @@ def _action(chance: random.Random, entries: list[str]) -> Action:
     """What to do next, in words that mean the same on both stores."""
     scope = chance.choice(SCOPES)
     kind = chance.choices(
-        ["commit", "stale", "create", "drop", "record", "attempt", "session"], [12, 1, 1, 1, 1, 2, 1]
+        ["commit", "stale", "create", "drop", "record", "attempt", "session", "canary", "reading"],
+        [12, 1, 1, 1, 1, 2, 1, 2, 2],
     )[0]  # fmt: skip
     if kind in {"commit", "stale"}:
         ops = tuple(_op(chance, id) for id in chance.sample(entries, chance.randint(1, 3)))
         keys = chance.sample(["k", "l", "m", new_id()], 1) if chance.random() < 0.3 else []
         vectors = {id: chance.randbytes(4) for id in entries if chance.random() < 0.3}
         return (kind, scope, (chance.choice(BRANCHES), ops, keys, vectors))
-    if kind == "record":
-        return (kind, scope, an_episode(scope, at=NOW + timedelta(seconds=chance.randint(0, 3))))
-    if kind == "attempt":
-        key, decision = chance.choice("klm"), chance.choice(["reject", "defer"])
-        return (kind, scope, an_attempt(key, id=key, scope=scope, decision=decision))  # pyright: ignore[reportArgumentType]
-    if kind == "session":
-        return (kind, scope, NOW + timedelta(seconds=chance.randint(0, 9)))
-    return (kind, scope, "draft")
+    return (kind, scope, _what(chance, kind, scope))
+
+
+def _what(chance: random.Random, kind: str, scope: Scope) -> Any:
+    """What the action is about."""
+    match kind:
+        case "record":
+            what: Any = an_episode(scope, at=NOW + timedelta(seconds=chance.randint(0, 3)))
+        case "attempt":
+            key, decision = chance.choice("klm"), chance.choice(["reject", "defer"])
+            what = an_attempt(key, id=key, scope=scope, decision=decision)  # pyright: ignore[reportArgumentType]
+        case "session":
+            what = NOW + timedelta(seconds=chance.randint(0, 9))
+        case "canary":
+            what = (chance.choice("ab"), chance.choices(["trial", "served", "kept"], [3, 3, 1])[0])
+        case "reading":
+            score, treated = chance.random(), chance.random() < 0.5
+            what = (chance.choice("ab"), Reading(episode=chance.choice("efg"), treated=treated, score=score, at=NOW))
+        case _:
+            what = "draft"
+    return what
 
 
 def _op(chance: random.Random, id: str) -> Op:
@@ -115,6 +143,9 @@ class _Runner:
             "episodes": store.episodes(scope),
             "attempts": store.attempts(scope),
             "session": store.session(scope, "s"),
+            "canaries": store.canaries(scope),
+            "ended": store.canaries(scope, ended=True),
+            "readings": [store.readings(canary) for canary in store.canaries(scope, ended=True)],
         }
         return {name: self._renamed(value) for name, value in seen.items()}
 
@@ -150,6 +181,19 @@ class _Runner:
     def _session(self, scope: Scope, at: Any) -> object:
         heads = self.store.heads(scope)
         return self.store.save_session(Session(id="s", scope=scope, heads=heads, last_seen=at))
+
+    def _canary(self, scope: Scope, what: Any) -> object:
+        id, state = what
+        head = self.store.heads(scope).of(scope)
+        if head is None:
+            return "nothing to watch"
+        canary = Canary(id=id, scope=scope, branch="b", revision=head, share=0.5, rate=0.5, state=state, at=NOW)
+        return self.store.save_canary(canary)
+
+    def _reading(self, scope: Scope, what: Any) -> object:
+        id, reading = what
+        canary = Canary(id=id, scope=scope, branch="b", revision="", share=0.5, rate=0.5, at=NOW)
+        return self.store.add_reading(canary, reading)
 
     def _renamed(self, value: object) -> str:
         text = repr(value)

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from tokenspace.domain import (
     Attempt,
+    Canary,
     Case,
     Decision,
     Edit,
@@ -21,12 +22,14 @@ from tokenspace.domain import (
     Message,
     Op,
     Origin,
+    Put,
     Request,
     Revision,
     Run,
     Scope,
     Signal,
     Verdict,
+    new_id,
 )
 from tokenspace.protocols import Store
 
@@ -103,3 +106,11 @@ def a_case(**fields: Any) -> Case:
     """A case with an exact answer."""
     request, grader = Request(messages=()), GraderSpec(name="exact", expected="Heron")
     return _fill(Case, fields, scope=USER, request=request, grader=grader, cluster="c", at=NOW)
+
+
+def a_canary(store: Store, scope: Scope, **fields: Any) -> Canary:
+    """A canary, not yet saved, of a revision that is: on a line of its own."""
+    line = f"canary/{new_id()}"
+    store.create_branch(scope, line)
+    made = commit(store, scope, Put(entry=rule("watched")), branch=line)
+    return _fill(Canary, fields, scope=scope, branch=line, revision=made.id, share=0.05, rate=0.7, at=NOW)

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from tokenspace.domain import (
+    Canary,
     Drop,
     Edit,
     Entry,
@@ -32,6 +33,13 @@ from tokenspace.domain import (
 )  # fmt: skip
 from tokenspace.errors import BadData, EditConflict, InvalidEdit, NotFound, StaleHead, UsageError
 from tokenspace.protocols import Store
+from tokenspace.testing.canaries import (
+    an_ended_canary_stays_as_it_is,
+    canaries_are_seen_from_below,
+    readings_are_kept_as_they_came,
+    unknown_canaries_have_no_readings,
+    unseen_is_what_nobody_was_about,
+)
 from tokenspace.testing.evidence import (
     a_session_keeps_its_first_heads,
     attempts_are_found_and_updated,
@@ -96,6 +104,7 @@ def a_new_store_is_empty(store: Store) -> None:
     assert store.blame(USER, Heads()) == {}
     assert store.session(USER, "s") is None
     assert store.outcome(USER, "k") is None
+    assert store.canaries(USER, ended=True) == [] == store.unseen(USER, proposer="p")
 
 
 def only_an_accepting_verdict_moves_a_head(store: Store) -> None:
@@ -199,7 +208,8 @@ def revisions_read_back_in_canonical_form(store: Store) -> None:
     sources = (new_id(), "named-by-hand", new_id())
     verdict = Verdict(
         decision="accept", basis="tested", reason="fixes 5 · breaks 0", gate="g@1", tier=2, fixes=5, pairs=7,
-        e_benefit=float("inf"), usage=Usage(calls=3, usd=0.25), cases=(new_id(),),
+        e_benefit=float("inf"), usage=Usage(calls=3, usd=0.25), cases=(new_id(), "by name", new_id()),
+        differences=(1.0, 0.0, -1 / 3), support=2, share=0.05, model="m",
     )  # fmt: skip
     made = commit(
         store, USER, Put(entry=new), Patch(id=old.id, changes={"pos": 4}), Restore(id=gone.id), why="why not",
@@ -210,6 +220,7 @@ def revisions_read_back_in_canonical_form(store: Store) -> None:
     assert made.edit == Edit(ops=canonical, rationale="why not", evidence=sources, read=sources[::-1])
     assert made.verdict == verdict
     assert store.revision(USER, made.id) == made == store.log(USER, limit=1)[0]
+    assert {type(one) for one in store.revision(USER, made.id).verdict.differences} == {float}
     last = commit(store, USER, Drop(id=old.id), Drop(id=new.id))
     assert last.edit.ops == tuple(Drop(id=id) for id in sorted((old.id, new.id)))
     assert store.revision(USER, last.id) == last
@@ -264,10 +275,12 @@ def unusable_texts_are_refused(store: Store) -> None:
             USER, Outcome(key="k", case="c", run=Run(output=t))))  # fmt: skip
         refuses(BadData, "a session", lambda t=text: store.save_session(
             Session(id=t, scope=USER, heads=Heads(), last_seen=NOW)))  # fmt: skip
+        refuses(BadData, "a canary", lambda t=text: store.save_canary(
+            Canary(scope=USER, branch=t, revision=new_id(), share=1, rate=0.5, at=NOW)))  # fmt: skip
     refuses(BadData, "a naive time", lambda: store.record(an_episode(at=naive)))
     refuses(BadData, "a naive end", lambda: commit(store, USER, Put(entry=rule("a", valid_until=naive))))
     refuses(BadData, "a position", lambda: commit(store, USER, Put(entry=rule("a", pos=2**40))))
-    assert store.log(USER) == [] == store.episodes(USER)
+    assert store.log(USER) == [] == store.episodes(USER) == store.canaries(USER)
 
 
 def vectors_follow_their_text(store: Store) -> None:
@@ -398,6 +411,7 @@ STORE_CHECKS: Final[Mapping[str, Callable[[Store], None]]] = MappingProxyType({
         unusable_texts_are_refused, vectors_follow_their_text, blame_names_the_last_writer,
         provenance_reads_both_ways, branches_fork_and_stay_apart, an_empty_layer_can_be_branched, scopes_are_isolated,
         evidence_is_kept_whole, order_is_by_time_and_id, attempts_are_found_and_updated, the_first_outcome_stays,
-        a_session_keeps_its_first_heads,
+        a_session_keeps_its_first_heads, canaries_are_seen_from_below, an_ended_canary_stays_as_it_is,
+        readings_are_kept_as_they_came, unknown_canaries_have_no_readings, unseen_is_what_nobody_was_about,
     )
 })  # fmt: skip

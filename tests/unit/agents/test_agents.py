@@ -6,7 +6,7 @@ import pytest
 
 from tokenspace.agents import ChatAgent, FunctionAgent
 from tokenspace.budget import Budget
-from tokenspace.domain import Message, Profile, Prompt, Run, Usage
+from tokenspace.domain import Message, Profile, Prompt, Run, ToolCall, Usage
 from tokenspace.errors import BudgetExceeded, ModelError, Refused
 from tokenspace.models import ScriptedModel
 
@@ -74,3 +74,55 @@ def test_whatever_a_function_raises_is_a_model_error_with_its_cause():
         act(FunctionAgent(declines, PROFILE))
     with pytest.raises(ModelError, match="int"):
         act(FunctionAgent(lambda prompt: 3, PROFILE))
+    with pytest.raises(ModelError, match="None"):
+        act(FunctionAgent(lambda prompt: None, PROFILE))
+    with pytest.raises(ModelError, match="StopIteration"):  # which asyncio cannot carry out of a thread
+        act(FunctionAgent(lambda prompt: next(iter(())), PROFILE))
+
+
+# ── replay ──────────────────────────────────────────────────────────────────────────────────
+
+RECORDED = (ToolCall(id="1", name="look", arguments="{}", result="seven"),)
+
+
+def again(agent, budget=None):
+    return asyncio.run(agent.replay(PROMPT, recorded=RECORDED, budget=budget or Budget(), seed=2))
+
+
+def test_a_chat_agent_is_replayed_by_asking_again():
+    assert again(ChatAgent(ScriptedModel(lambda prompt, seed: f"{seed}"))).output == "2"
+
+
+def test_a_function_is_replayed_by_calling_it_again_unless_it_must_not_be():
+    called = []
+
+    def act_and_note(prompt):
+        called.append(prompt)
+        return "x"
+
+    assert again(FunctionAgent(act_and_note, PROFILE)).output == "x"
+    assert called == [PROMPT]
+    budget = Budget(calls=0)
+    assert again(FunctionAgent(act_and_note, PROFILE, replay=False), budget) is None
+    assert called == [PROMPT]
+
+
+def test_a_function_for_replays_gets_the_recorded_calls_and_may_decline():
+    def never(prompt):
+        raise AssertionError
+
+    async def later(prompt, recorded):
+        return Run(output=recorded[0].result, usage=Usage(calls=2, input_tokens=3))
+
+    budget = Budget()
+    run = again(FunctionAgent(never, PROFILE, replay=lambda prompt, recorded: recorded[0].result), budget)
+    assert (run.output, run.model, run.usage, budget.usage.calls) == ("seven", "mine", Usage(calls=1), 1)
+    assert again(FunctionAgent(never, PROFILE, replay=later)).usage == Usage(calls=2, input_tokens=3)
+    budget = Budget()
+    assert again(FunctionAgent(never, PROFILE, replay=lambda prompt, recorded: None), budget) is None
+    assert budget.usage.calls == 1
+    for short in (Budget(calls=0), Budget(tokens=149), Budget(usd=149e-6)):
+        with pytest.raises(BudgetExceeded):
+            again(FunctionAgent(never, PROFILE, replay=later), short)
+    with pytest.raises(ModelError, match="ValueError"):
+        again(FunctionAgent(never, PROFILE, replay=lambda prompt, recorded: int("no")))

@@ -47,7 +47,7 @@ def test_an_early_wrong_example_is_retired_when_its_neighbours_arrive() -> None:
     wrong = next(
         e for e in world.store.context(ALICE, world.store.heads(ALICE)).entries if e.trigger == "my parcel is lost"
     )
-    retired = [one for one in world.sleep() if one.proposer == "retire@1" and one.verdict.decision == "accept"]
+    retired = [one for one in world.sleep() if one.proposer == "retire@2" and one.verdict.decision == "accept"]
     assert [op.id for one in retired for op in one.edit.ops] == [wrong.id]
 
 
@@ -98,7 +98,7 @@ def test_an_outage_retires_and_rejects_nothing() -> None:
     taught(world)
     before = world.texts()
     world.model._answer = lambda prompt, seed: ModelTimeout("down")
-    assert all(one.verdict.decision == "defer" for one in world.sleep() if one.proposer == "retire@1")
+    assert all(one.verdict.decision == "defer" for one in world.sleep() if one.proposer == "retire@2")
     assert sorted(world.texts()) == sorted(before)
 
 
@@ -107,7 +107,7 @@ def test_one_free_text_lesson_does_not_stop_retirement() -> None:
     world.teach("my parcel is lost", "Basalt")
     taught(world)
     world.learn(world.say(world.act("hello", choices=None), "Hello to you, too, and a good day."))
-    retired = [one for one in world.sleep() if one.proposer == "retire@1" and one.verdict.decision == "accept"]
+    retired = [one for one in world.sleep() if one.proposer == "retire@2" and one.verdict.decision == "accept"]
     assert len(retired) == 1
 
 

@@ -113,6 +113,56 @@ def test_tools_and_tool_turns_are_translated_both_ways(serve, ask):
     ]
 
 
+def test_results_of_calls_made_together_go_back_in_one_message(serve, ask):
+    fake = serve(message(text("done")))
+    calls = tuple(ToolCall(id=f"t{n}", name="look", arguments=f'{{"id": {n}}}') for n in range(2))
+    turns = (
+        Message(role="user", text="look twice"),
+        Message(role="assistant", text="Looking.", tool_calls=calls),
+        Message(role="tool", text="found", tool_call_id="t0"),
+        Message(role="tool", text="error: gone", tool_call_id="t1"),
+    )
+    flat = {"name": "look", "description": "Looks.", "parameters": {"type": "object"}}
+    ask(model_at(fake), Prompt(system="", messages=turns, tools=(flat,), cache_breakpoints=(4,)))
+    sent = fake.requests[0]
+    assert sent["tools"] == [{"name": "look", "description": "Looks.", "input_schema": {"type": "object"}}]
+    assert sent["messages"][1:] == [
+        {
+            "role": "assistant",
+            "content": [
+                text("Looking."),
+                {"type": "tool_use", "id": "t0", "name": "look", "input": {"id": 0}},
+                {"type": "tool_use", "id": "t1", "name": "look", "input": {"id": 1}},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": "t0", "content": "found"},
+                {
+                    "type": "tool_result",
+                    "tool_use_id": "t1",
+                    "content": "error: gone",
+                    "cache_control": {"type": "ephemeral"},
+                },
+            ],
+        },
+    ]
+
+
+def test_with_choices_its_tools_can_still_be_called(serve, prompt, ask):
+    tool = {"name": "look", "input_schema": {"type": "object"}}
+    fake = serve(
+        message(used("look", {"id": 1}), stop="tool_use"), message(used("answer", {"answer": "heron"}), stop="tool_use")
+    )
+    asked = prompt(choices=("heron",), tools=(tool,))
+    run = ask(model_at(fake), asked)
+    assert (run.output, run.tool_calls) == ("", (ToolCall(id="u1", name="look", arguments='{"id": 1}'),))
+    assert ask(model_at(fake), asked).output == "heron"
+    assert fake.requests[0]["tool_choice"] == {"type": "any"}
+    assert [one["name"] for one in fake.requests[0]["tools"]] == ["look", "answer"]
+
+
 def test_the_last_four_cache_breakpoints_are_marked(serve, prompt, ask):
     fake = serve(message(text("x")))
     asked = prompt("q", ("a", "1"), ("b", "2"), cache_breakpoints=(0, 1, 2, 3, 4))

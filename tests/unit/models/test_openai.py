@@ -136,6 +136,18 @@ def test_tools_and_tool_turns_are_sent_and_tool_calls_read(serve, prompt, ask):
     assert sent["messages"][1] == {"role": "tool", "content": "found", "tool_call_id": "t0"}
 
 
+def test_flat_tools_are_wrapped_and_arguments_that_come_as_an_object_are_text(serve, prompt, ask):
+    calls = [
+        {"id": f"t{n}", "function": {"name": "look", "arguments": told}} for n, told in enumerate(({"id": "é"}, None))
+    ]
+    fake = serve(completion("", tool_calls=calls, finish="tool_calls"))
+    run = ask(model_at(fake), prompt(tools=({"name": "look", "parameters": {"type": "object"}},), choices=CHOICES))
+    assert [call.arguments for call in run.tool_calls] == ['{"id": "é"}', "{}"]
+    assert fake.requests[0]["tools"] == [
+        {"type": "function", "function": {"name": "look", "description": "", "parameters": {"type": "object"}}}
+    ]
+
+
 @pytest.mark.parametrize(
     ("status", "body", "error"),
     [

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tokenspace.budget import Budget
+from tokenspace.domain import Run, ToolCall
 from tokenspace.errors import BadCompletion, BudgetExceeded, ModelTimeout
 from tokenspace.models import ScriptedModel
 
@@ -18,6 +19,13 @@ def test_answers_by_function_mapping_sequence_or_constant(prompt, ask):
     assert [ask(model, prompt()).output for _ in range(2)] == ["one", "two"]
     with pytest.raises(BadCompletion, match="number 3"):
         ask(model, prompt())
+
+
+def test_a_run_in_the_script_is_an_answer_with_tool_calls(prompt, ask):
+    call = ToolCall(id="1", name="look", arguments='{"a": 1}')
+    run = ask(ScriptedModel([Run(output="so", tool_calls=(call,))]), prompt(choices=("heron",)))
+    assert (run.output, run.tool_calls, run.model) == ("so", (call,), "scripted")
+    assert (run.usage.calls, run.usage.output_tokens) == (1, 2)
 
 
 def test_remembers_prompts_and_seeds(prompt, ask):

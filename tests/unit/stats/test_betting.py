@@ -128,6 +128,14 @@ def test_the_cap_ends_a_test_that_found_nothing_and_only_that():
     assert SequentialTest.of_counts(6, 0).decide(cap=6) == "accept"
 
 
+def test_without_beta_only_the_cap_gives_up():
+    small = SequentialTest.of_counts(0, 0, ties=500)
+    assert small.decide(cap=math.inf) == "futile"
+    assert small.decide(cap=math.inf, beta=None) == "continue"
+    assert small.decide(cap=500, beta=None) == "futile"
+    assert small.update(1, times=6).decide(cap=math.inf, beta=None) == "accept"
+
+
 def test_large_counts_neither_overflow_nor_lose_the_verdict():
     for test in (SequentialTest.of_counts(10**9, 0), SequentialTest.of_counts(10**6, 10**5, ties=10**9)):
         assert test.e_benefit == sys.float_info.max

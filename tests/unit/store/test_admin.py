@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tokenspace.domain import Drop, Edit, Heads, Patch, Put, Restore
+from tokenspace.domain import Drop, Edit, Heads, Patch, Put, Reading, Restore
 from tokenspace.errors import StoreUnavailable, UsageError
 from tokenspace.store import open_store
 from tokenspace.store.copying import backup, move
@@ -15,9 +15,11 @@ from tokenspace.testing.programs import check_random_programs
 from tokenspace.testing.samples import (
     ACCEPT,
     BASE,
+    NOW,
     OTHERS,
     TENANT,
     USER,
+    a_canary,
     a_case,
     a_feedback,
     an_attempt,
@@ -47,6 +49,12 @@ def fill(store):
     commit(store, USER, Put(entry=rule("on the draft")), branch="draft")
     store.record(an_episode())
     store.add_feedback(a_feedback(), a_case())
+    canary = a_canary(store, TENANT, promoted=store.heads(TENANT).tenant)
+    store.save_canary(canary)
+    for number in range(3):
+        store.add_reading(canary, Reading(episode=f"{number}", treated=number > 0, score=number / 3, at=NOW))
+    store.save_canary(replace(canary, state="stopped", reason="it harmed"))
+    store.save_canary(a_canary(store, TENANT))
     commit(store, OTHERS[2], Put(entry=rule("elsewhere")))
 
 
@@ -75,7 +83,7 @@ TAMPERING = {
     "reason": ("UPDATE revision SET reason = 'x' WHERE seq = 2", "the chain is broken"),
     "numbers": ("UPDATE revision SET numbers = '{\"tier\":1}' WHERE seq = 2", "the chain is broken"),
     "time": ("UPDATE revision SET at = at + 1 WHERE seq = 2", "the chain is broken"),
-    "id": ("UPDATE revision SET uid = zeroblob(16) WHERE seq = 2", "the chain is broken"),
+    "id": ("UPDATE revision SET uid = zeroblob(16) WHERE seq = 3", "the chain is broken"),
     "chain": ("UPDATE revision SET chain = zeroblob(16) WHERE seq = 2", "the chain is broken"),
     "scope": ("UPDATE branch SET \"user\" = 'mallory' WHERE \"user\" = 'alice' AND agent = 'desk'", "the chain is broken"),
     "name": ("UPDATE branch SET name = 'release' WHERE name = 'draft'", "the chain is broken"),
@@ -93,6 +101,10 @@ TAMPERING = {
     "a source added": ("UPDATE provenance SET source = x'0078' WHERE role = 1", "is listed under x"),
     "a vector astray": ("UPDATE vector SET born = 5", "a vector belongs to no entry"),
     "an attempt astray": ("UPDATE attempt SET revision = zeroblob(16)", "led to revision"),
+    "a canary astray": ("UPDATE canary SET revision = zeroblob(16)", "watches revision 00000000000000000000000000000000,"),
+    "a canary's promotion": ("UPDATE canary SET promoted = zeroblob(16)", "watches revision 00"),
+    "a reading gone": ("DELETE FROM reading WHERE seq = 2", "its 2 readings are not numbered 1 to 2"),
+    "the first reading gone": ("DELETE FROM reading WHERE seq = 1", "its 2 readings are not numbered"),
 }  # fmt: skip
 
 
@@ -123,7 +135,14 @@ def everything(store):
         for branch in ("", *store.branches(scope)):
             heads = store.heads(scope, branch=branch)
             context = store.context(scope, heads)
-            evidence = [store.episodes(scope), store.feedback(scope), store.cases(scope), store.attempts(scope)]
+            watched = [(canary, store.readings(canary)) for canary in store.canaries(scope, ended=True)]
+            evidence = [
+                store.episodes(scope),
+                store.feedback(scope),
+                store.cases(scope),
+                store.attempts(scope),
+                watched,
+            ]
             seen[scope, branch] = [heads, context.entries, dict(context.vectors), store.log(scope, branch=branch),
                                    store.blame(scope, heads), evidence]  # fmt: skip
     return seen

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tokenspace.domain import (
     Attempt,
+    Canary,
     Case,
     Drop,
     Edit,
@@ -119,7 +120,7 @@ def test_defaults_of_what_is_stored_do_not_change():
     assert repr(Verdict()) == (
         "Verdict(decision='defer', basis='policy', reason='', gate='', tier=0, fixes=0, breaks=0, pairs=0, "
         "e_benefit=1.0, e_futility=1.0, e_harm=1.0, usage=Usage(calls=0, input_tokens=0, output_tokens=0, "
-        "cached_tokens=0, usd=0.0), cases=())"
+        "cached_tokens=0, usd=0.0), cases=(), differences=(), support=0, share=1.0, model='')"
     )
     assert (
         repr(Run(output=""))
@@ -140,7 +141,25 @@ def test_defaults_of_what_is_stored_do_not_change():
     feedback = Feedback(id="", scope=SCOPE, episode="", principal="", signal=Signal.TEXT, value="", at=AT)
     assert (feedback.comment, feedback.trigger, feedback.source, feedback.expects) == ("", None, Origin.USER, None)
     case = Case(scope=SCOPE, request=Request(messages=()), grader=GraderSpec(name=""), cluster="", at=AT)
-    assert (case.sources, case.principal, case.pinned, case.split) == ((), "", False, "replay")
+    assert (case.sources, case.principal, case.pinned, case.split, case.recorded) == ((), "", False, "replay", ())
+    canary = Canary(scope=SCOPE, branch="", revision="", share=0.5, rate=0.5, at=AT)
+    assert (canary.state, canary.promoted, canary.reason) == ("trial", None, "")
+
+
+def test_differences_take_two_bytes_where_they_are_whole_and_come_back_as_floats():
+    verdict = Verdict(differences=(0.0, 1.0, -1.0, -0.0, 1 / 3, float("inf")))
+    text = codec.dumps(verdict)
+    assert text == '{"differences":[0,1,-1,0,0.3333333333333333,Infinity]}'
+    read = codec.loads(Verdict, text)
+    assert read == verdict
+    assert {type(number) for number in read.differences} == {float}
+
+
+def test_numbers_of_an_older_verdict_read_as_they_were_meant():
+    old = '{"tier":2,"fixes":4,"pairs":5,"e_benefit":5.3,"usage":{"calls":13}}'
+    read = codec.loads(Verdict, old)
+    assert read == Verdict(tier=2, fixes=4, pairs=5, e_benefit=5.3, usage=Usage(calls=13))
+    assert codec.dumps(read) == old
 
 
 def test_numbers_of_enumerations_do_not_change():

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import stat
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tokenspace.domain import Heads, Put
+from tokenspace.domain import Heads, Outcome, Put, Reading, Run, Session, Usage, Verdict
 from tokenspace.errors import BadData, SchemaMismatch, StoreUnavailable, UsageError
 from tokenspace.store import MemoryStore, open_store
-from tokenspace.testing.samples import BASE, USER, commit, rule, texts
+from tokenspace.store.copying import move
+from tokenspace.testing.samples import ACCEPT, BASE, NOW, TENANT, USER, a_canary, commit, rule, texts
 
 
 def test_memory_is_a_url_too():
@@ -93,6 +95,82 @@ def test_a_newer_schema_is_refused_and_not_touched(store_url, request):
     with pytest.raises(SchemaMismatch, match="9999") as caught:
         open_store(store_url)
     assert "upgrade" in caught.value.hint
+
+
+def everything(store):
+    """All that a store holds, read through its protocol."""
+    seen = {}
+    for scope in store.admin.scopes():
+        for branch in ("", *store.branches(scope)):
+            heads = store.heads(scope, branch=branch)
+            context = store.context(scope, heads)
+            kept = [store.episodes(scope), store.feedback(scope), store.cases(scope), store.attempts(scope)]
+            seen[scope, branch] = [context, store.log(scope, branch=branch), store.blame(scope, heads), kept]
+    return seen
+
+
+@pytest.fixture
+def old_url(tmp_path):
+    """A file that version 0001 wrote."""
+    import pysqlite3.dbapi2
+
+    old = pysqlite3.dbapi2.connect(str(tmp_path / "old.db"))
+    old.executescript((Path(__file__).parent / "data" / "v0001.sql").read_text())
+    old.close()
+    return f"sqlite:///{tmp_path}/old.db"
+
+
+def test_i4_an_older_ledger_still_verifies_and_reads_as_it_was(old_url):
+    store = open_store(old_url)
+    assert store.admin.verify() == []
+    assert texts(store, USER) == ["as alice says", "more"]
+    assert texts(store, USER, branch="draft") == ["as alice says", "more", "on the draft"]
+    last, first = store.log(USER)
+    assert last.verdict == ACCEPT
+    assert first.verdict == Verdict(
+        decision="accept", basis="tested", reason="it helps", gate="replay@1", tier=2, fixes=4, pairs=5, e_benefit=5.3,
+        usage=Usage(calls=13, input_tokens=6214, usd=0.25), cases=("0f" * 16, "by name"),
+    )  # fmt: skip
+    committed, held = store.attempts(USER)
+    assert (committed.revision, held.verdict) == (last.id, replace(first.verdict, decision="defer"))
+    assert [case.recorded for case in store.cases(USER)] == [()]
+    assert store.outcome(USER, "o") == Outcome(key="o", case="c", run=Run(output="x"))
+    assert store.session(USER, "s") == Session(id="s", scope=USER, heads=store.heads(USER), last_seen=NOW)
+    assert store.canaries(USER, ended=True) == []
+    assert [one.id for one in store.unseen(USER, proposer="p@1")] == ["g"]
+    store.close()
+
+
+def test_an_older_store_is_migrated_once_and_takes_canaries(old_url):
+    open_store(old_url).close()
+    store = open_store(old_url)
+    canary = a_canary(store, TENANT)
+    store.save_canary(canary)
+    store.add_reading(canary, Reading(episode="e", treated=True, score=1.0, at=NOW))
+    assert store.canaries(USER) == [canary]
+    commit(store, USER, Put(entry=rule("new")))
+    assert store.admin.verify() == []
+    store.close()
+
+
+def test_an_older_store_on_postgresql_is_migrated_with_all_that_it_holds(old_url, postgresql_url):
+    source, target = open_store(old_url), open_store(postgresql_url)
+    move(source, target)
+    before = everything(source)
+    with target.db.administering() as connection:
+        for statement in (
+            "DROP TABLE reading",
+            "DROP TABLE canary",
+            "UPDATE tokenspace_version SET version_num = '0001'",
+        ):
+            connection.exec_driver_sql(statement)
+    source.close()
+    target.close()
+    again = open_store(postgresql_url)
+    assert everything(again) == before
+    assert again.admin.verify() == []
+    assert again.canaries(USER) == []
+    again.close()
 
 
 def test_a_database_of_another_program_is_refused(tmp_path):
