@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-
 FAST   := -m "not slow"
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-.PHONY: help setup setup-dev demo test test-fast check lint types layers format docs soak bench requirements clean
+.PHONY: help setup setup-dev demo serve test test-fast check lint types layers format docs soak bench requirements clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ $(VENV)/.development: requirements-dev.txt $(VENV)/.product
 
 demo: setup  ## watch a real model with frozen weights learn (about five minutes)
 	@$(BIN)/tokenspace demo $(ARGS)
+
+serve: setup  ## the gateway with the embedded model, learning beside it (ARGS="--port 9000 …")
+	@$(BIN)/tokenspace serve --learn $(ARGS)
 
 test: setup-dev  ## lint, types, layers and all tests (about eight minutes at most)
 	@$(MAKE) --no-print-directory lint types layers

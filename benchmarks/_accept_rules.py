@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Literal
 
 import numpy as np
 
@@ -14,7 +13,6 @@ from tokenspace.gates import T2, T3, T4, GateSettings
 from tokenspace.stats import Cusum, HoldbackTest, SequentialTest, StartMonitor, wilson
 
 Rule = Callable[[World, Change], bool]
-Pinned = Literal["none", "first", "after"]
 NOTHING = np.empty(0, dtype=int)
 SETTINGS = GateSettings()
 
@@ -26,22 +24,19 @@ def finding(fixes: int, breaks: int, ties: int, tier: int) -> str:
     return test.decide(alpha=SETTINGS.alpha[tier], beta=SETTINGS.beta, cap=SETTINGS.cap[tier])
 
 
-def gate(world: World, change: Change, *, tier: int = T3, pinned: Pinned = "none") -> bool:
+def gate(world: World, change: Change, *, tier: int = T3, pinned: bool = False) -> bool:
     """Trigger check, sequential benefit, guard and audit; serves the edit if all agree.
 
-    Pinned cases, if the scope has any, are replayed "first", as the gate does, and then also are the first pairs of
-    the test of benefit; or "after" it (gate.md, step 4), and are no evidence of benefit. A confirmed break of one
-    rejects. All evidence is one party's, so nothing is dropped (k = 1).
+    `pinned`: a scope that has pinned cases. They are no evidence of benefit; after it was found, a confirmed break of
+    one rejects. All evidence is one party's, so nothing is dropped (k = 1).
     """
-    if pinned == "first" and _breaks_pinned(world, change):
-        return False
     runs = SETTINGS.trigger_runs if world.noise else 1
     world.spent += runs
     if 3 * int((world.rng.random(runs) < change.mended).sum()) < 2 * runs:
         return False
-    order = _order(world, change, pinned)
+    order = _order(world, change, pinned=pinned)
     seen, new, found = _benefit(world, change, order[: SETTINGS.cap[tier]], tier)
-    if found != "accept" or (pinned == "after" and _breaks_pinned(world, change)):
+    if found != "accept" or (pinned and _breaks_pinned(world, change)):
         return False
     if _guard_objects(world, change, order[len(seen) :][: SETTINGS.guard_pairs], tier):
         return False
@@ -51,13 +46,10 @@ def gate(world: World, change: Change, *, tier: int = T3, pinned: Pinned = "none
     return True
 
 
-def _order(world: World, change: Change, pinned: Pinned) -> np.ndarray:
+def _order(world: World, change: Change, *, pinned: bool) -> np.ndarray:
     affected = np.flatnonzero(change.affected[: world.cases])
     drawn = world.rng.permutation(affected[affected != change.trigger])
-    kept = np.isin(drawn, world.pinned)
-    if pinned == "none":
-        return drawn
-    return np.concatenate([drawn[kept], drawn[~kept]]) if pinned == "first" else drawn[~kept]
+    return drawn[~np.isin(drawn, world.pinned)] if pinned else drawn
 
 
 def _benefit(world: World, change: Change, order: np.ndarray, tier: int) -> tuple[np.ndarray, np.ndarray, str]:
@@ -170,8 +162,7 @@ def _significant(fixes: int, breaks: int) -> bool:
 
 RULES: dict[str, Rule] = {
     "the gate": gate,
-    "the gate, 20 pinned first": partial(gate, pinned="first"),
-    "the gate, 20 pinned after": partial(gate, pinned="after"),
+    "the gate, 20 pinned cases": partial(gate, pinned=True),
     "no gate": no_gate,
     "better mean, 50 cases": partial(better_mean, cases=50),
     "better mean, 100 cases": partial(better_mean, cases=100),

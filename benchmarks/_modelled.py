@@ -40,11 +40,12 @@ class World:
 
     `known` holds one remembered outcome per case under the served context, −1 where there is none. `spent` counts
     model calls. A world that is `held` judges edits and serves none, so that accuracy stays what it was. `aimed` is
-    the share of edits without benefit that mend the episode that they were made from.
+    the share of edits without benefit that mend the episode that they were made from; `churn` is CHURN, or less.
     """
 
     held = False
     aimed = AIMED
+    churn = CHURN
 
     def __init__(self, rng: np.random.Generator, *, base: float, noise: float, cases: int) -> None:
         self.rng, self.noise, self.cases = rng, noise, cases
@@ -67,7 +68,7 @@ class World:
         affected = rng.random(len(before)) < share
         mean = float(before[affected].mean())
         up, down = min(max(effect, 0), 1 - mean), min(max(-effect, 0), mean)
-        churn = max(0.0, min(CHURN, 1 - mean - up, mean - down))
+        churn = max(0.0, min(self.churn, 1 - mean - up, mean - down))
         draw = rng.random(len(before))
         mend, spoil = (up + churn) / max(1 - mean, 1e-9), (down + churn) / max(mean, 1e-9)
         changed = np.where(draw < spoil, 0.0, np.where(draw > 1 - mend, 1.0, before))

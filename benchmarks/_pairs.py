@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tokenspace.errors import BadData
-from tokenspace.stats import MAX_MISSING_SHARE, Finding, Pair, PairedOutcomes, SequentialTest
+from tokenspace.stats import GRADED_BETS, MAX_MISSING_SHARE, Finding, Pair, PairedOutcomes, SequentialTest
 
 COLUMNS: Final = ("item", "before", "after")
 MISSING: Final = frozenset({"", "nan", "none", "null", "na"})
@@ -67,6 +67,26 @@ def walk(differences: Sequence[float], level: Level, *, path: bool = False) -> W
     return Walk(finding="continue", items=len(differences), test=test, path=tuple(moved))
 
 
+def _quick_walk(differences: Sequence[float], level: Level) -> Walk:
+    """`walk` for graded scores without futility, where hardly two states are alike: asks only where it must.
+
+    A mean over λ reaches 1/α only if the largest does, so as long as no single bet has, there is nothing to find.
+    """
+    line, done = -math.log(level.alpha) - 1e-9, SequentialTest(graded=True, delta_min=level.delta_min)
+    up, down, asked = [0.0] * len(GRADED_BETS), [0.0] * len(GRADED_BETS), 0
+    for items, difference in enumerate(differences, 1):
+        up = [log + math.log1p(bet * difference) for log, bet in zip(up, GRADED_BETS, strict=True)]
+        down = [log + math.log1p(-bet * difference) for log, bet in zip(down, GRADED_BETS, strict=True)]
+        if max(*up, *down) < line and items < min(level.cap, len(differences)):
+            continue
+        for seen in differences[asked:items]:
+            done = done.update(seen)
+        asked, finding = items, done.decide(alpha=level.alpha, beta=None, cap=level.cap)
+        if finding != "continue":
+            return Walk(finding=finding, items=items, test=done)
+    return Walk(finding="continue", items=len(differences), test=done)
+
+
 def in_random_orders(
     differences: Sequence[float], level: Level, *, orders: int, seed: object = 0
 ) -> tuple[float, float | None]:
@@ -74,7 +94,7 @@ def in_random_orders(
     draw, items, mixed = random.Random(str(seed)), list[int](), list(differences)
     for _ in range(orders):
         draw.shuffle(mixed)
-        done = walk(mixed, level)
+        done = walk(mixed, level) if level.beta is not None or not level.graded else _quick_walk(mixed, level)
         if done.finding == "accept":
             items.append(done.items)
     return len(items) / orders, statistics.median(items) if items else None
@@ -109,25 +129,20 @@ def read(path: Path) -> tuple[PairedOutcomes, bool]:
     return PairedOutcomes(pairs=pairs), graded
 
 
-def _rows(path: Path, lines: Iterator[list[str]]) -> Iterator[tuple[str, float | None, float | None]]:
-    header: list[str] | None = None
-    for number, cells in enumerate(lines, 1):
-        place = f"{path}:{getattr(lines, 'line_num', number)}"
-        if header is None:
-            header = [cell.strip().lower() for cell in cells]
-            if sorted(header) != sorted(COLUMNS):
-                raise BadData(f"{place}: the columns are {cells}", hint="the header is item,before,after")
-            continue
+def _rows(path: Path, lines: Any) -> Iterator[tuple[str, float | None, float | None]]:
+    header = [cell.strip().lower() for cell in next(lines, [])]
+    if sorted(header) != sorted(COLUMNS):
+        raise BadData(f"{path}:1: the columns are {header}", hint="the header is item,before,after")
+    for cells in lines:
+        place = f"{path}:{lines.line_num}"
         if not any(cell.strip() for cell in cells):
             continue
         if len(cells) != len(COLUMNS):
-            raise BadData(f"{place}: {len(cells)} values, not 3", hint="each line has an item and two scores")
+            raise BadData(f"{place}: {len(cells)} value(s), not 3", hint="each line has an item and two scores")
         row = dict(zip(header, (cell.strip() for cell in cells), strict=True))
         if not row["item"]:
             raise BadData(f"{place}: the item has no name", hint="name what was run under both contexts")
         yield row["item"], _score(row["before"], f"{place}: before"), _score(row["after"], f"{place}: after")
-    if header is None:
-        raise BadData(f"{path}:1: the file is empty", hint="the header is item,before,after")
 
 
 def _score(text: str, place: str) -> float | None:
@@ -162,12 +177,11 @@ def report(outcomes: PairedOutcomes, level: Level, *, orders: int | None, as_jso
         body = {"verdict": decision, "finding": done.finding, "items": done.items, "e_value": done.test.e_benefit}
         body |= {"path": [list(step) for step in done.path], "missing": outcomes.missing_share}
         return json.dumps(body)
-    test = done.test
+    test, grid = done.test, "λ grid, graded scores" if level.graded else "θ grid, scores of 0 and 1"
     lines = [
         f"verdict: {decision}, {_why(outcomes, done, level)}",
         f"items used: {done.items} of {len(outcomes.pairs)}; {test.fixes} fixed, {test.breaks} broken",
-        f"e-value: {test.e_benefit:.3g} for benefit ({1 / level.alpha:.3g} accepts), {test.e_harm:.3g} for harm; "
-        f"{'λ grid, graded scores' if level.graded else 'θ grid, scores of 0 and 1'}",
+        f"e-value: {test.e_benefit:.3g} for benefit ({1 / level.alpha:.3g} accept), {test.e_harm:.3g} for harm; {grid}",
         "e-value path (item: value): " + (", ".join(f"{item}: {e:.3g}" for item, e in done.path) or "it never moved"),
     ]
     return "\n".join(lines)

@@ -14,6 +14,9 @@ treated; `…_share_5` and `…_share_95` with 5 and 95 % of them treated. It is
 `why_found` is the share of searches in which `tokenspace.gates.why` names the one planted line of 64 that causes a
 behaviour, and confirms it on fresh replays, within 35 replays in all (`_why.py`; one replay in ten misleads);
 `why_wrong` the share in which it confirms another line.
+
+`rollback_ms` and `rollback_max_ms` are the milliseconds from a look that finds an alarm until the heads without the
+edit are read back, in a layer of 1,000 entries on SQLite, trials and promotions alike (`_rollback.py`).
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 import _report
+from _rollback import rollback_figures
 from _why import why_figures
 from tokenspace.stats import Cusum, HoldbackTest, StartMonitor
 
@@ -41,7 +45,7 @@ def main() -> None:
     args = _report.options(__doc__).parse_args()
     runs = 200 if args.quick else 2_000
     figures = drops(runs) | false_alarms(runs) | holdback(range(runs // 10)) | world(range(runs // 2)) | speed()
-    figures |= why_figures(runs // 4)
+    figures |= why_figures(runs // 4) | rollback_figures(40 if args.quick else 80)
     _report.table("canary", figures.items(), header=("figure", "value"))
     _report.write("canary", figures, args)
 

@@ -42,7 +42,7 @@ from typing import NamedTuple
 
 import _report
 from _pairs import Level, in_random_orders, read, report
-from tokenspace.errors import TokenspaceError
+from tokenspace.errors import TokenspaceError, UsageError
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("TOKENSPACE_DATA", ROOT.parent / "shared" / "data"))
@@ -117,8 +117,8 @@ def _options() -> ArgumentParser:
 def _of_file(args: Namespace) -> int:
     """Judge a file; 2 if it, or an option, is not usable."""
     try:
-        if args.orders is not None and args.orders < 1:
-            raise SystemExit("--orders is 1 or more")
+        if (args.orders is not None and args.orders < 1) or args.cap < 1:
+            raise UsageError("there is nothing to do", hint="--orders and --cap are 1 or more")
         outcomes, graded = read(args.pairs)
         level = Level(
             alpha=args.alpha, beta=args.futility, cap=args.cap, delta_min=args.delta_min, graded=graded or args.graded

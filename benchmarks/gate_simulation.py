@@ -31,7 +31,7 @@ import numpy as np
 
 import _report
 from _accept_rules import RULES, TIERS, Rule, stopped_by_canary
-from _modelled import AIMED, World
+from _modelled import World
 from tokenspace.stats import wilson
 
 SHARES = (1.0, 0.3, 0.1)
@@ -40,6 +40,15 @@ NOISES = (0.0, 0.5)
 SIZES = (0.1, 0.2, 0.4)
 PER_WORLD = 20
 STREAM = 300
+NOTHING = {"aimed": 0.0}
+"""An edit that does nothing treats the episode that it was made from like any other situation."""
+NULLS = {
+    "mends_its_own": {"aimed": 1.0},
+    "mends_its_own_by_half": {"aimed": 0.5},
+    "no_churn": {"aimed": 0.0, "churn": 0.0},
+    "mends_its_own_no_churn": {"aimed": 1.0, "churn": 0.0},
+}
+"""Harder and easier kinds of nothing: an edit that mends its own episode passes the trigger check."""
 Shares = tuple[float, ...]
 Place = tuple[float, float, float]
 """Share of affected cases, base accuracy, noise."""
@@ -90,7 +99,7 @@ def of_rule(rule: Rule, name: str, args: Namespace, each: int) -> dict[str, floa
     runs = list(streams(rule, args, canary=name.startswith(OURS)))
     early = sum(run.early for run in runs)
     return {
-        "null_accept": share_of(cells(rule, (0.0,), args, each * (5 if name == OURS else 1))),
+        "null_accept": share_of(cells(rule, (0.0,), args, each * (5 if name == OURS else 1), **NOTHING)),
         "power_small": share_of(cell for cell in gains[0.1] if cell.base < 0.85),
         "power": share_of(cell for cell in gains[0.2] if cell.base < 0.85),
         "power_at_90": share_of(cell for cell in gains[0.2] if cell.base > 0.85),
@@ -107,12 +116,12 @@ def ours(args: Namespace, each: int) -> dict[str, float]:
     """What is only asked of the gate: each tier, each number of affected cases, the worst cells."""
     figures: dict[str, float] = {}
     gate = RULES[OURS]
-    nulls = cells(gate, (0.0,), args, each * 5)
+    nulls = cells(gate, (0.0,), args, each * 5, **NOTHING)
     figures["null_accept_worst_cell"] = max(cell.accepted / cell.attempts for cell in nulls)
     accepted, attempts = sum(cell.accepted for cell in nulls), sum(cell.attempts for cell in nulls)
     figures["null_accept_upper_99"] = wilson(accepted, attempts, 0.98).high
-    for aimed, name in ((1.0, "all_aimed"), (0.0, "none_aimed")):
-        figures[f"null_accept_{name}"] = share_of(cells(gate, (0.0,), args, each * 2, aimed=aimed))
+    for name, of_world in NULLS.items():
+        figures[f"null_accept_{name}"] = share_of(cells(gate, (0.0,), args, each * 2, **of_world))
     gains = [cell for cell in cells(gate, (0.2,), args, each * 2) if cell.base < 0.85]
     figures["power_worst_cell"] = min(cell.accepted / cell.attempts for cell in gains)
     for share in SHARES:
@@ -147,15 +156,19 @@ def of_harm(rule: Rule, tier: str, args: Namespace, each: int) -> dict[str, floa
 
 
 def worlds(
-    args: Namespace, each: int, *, cases: int = 0, shares: Shares = SHARES, aimed: float = AIMED
+    args: Namespace, each: int, *, cases: int = 0, shares: Shares = SHARES, **of_world: float
 ) -> Iterator[tuple[World, Place]]:
-    """A held world for every attempt, a new one after PER_WORLD of them, at each noise, base and share."""
+    """A held world for every attempt, a new one after PER_WORLD of them, at each noise, base and share.
+
+    `of_world` are `aimed` and `churn`, where they are not the usual ones.
+    """
     for noise, base, share in product(NOISES, BASES, shares):
         rng = np.random.default_rng([args.seed, int(base * 10), int(share * 10), int(noise * 10)])
         for attempt in range(each):
             if attempt % PER_WORLD == 0:
                 world = World(rng, base=base, noise=noise, cases=cases or args.cases)
-                world.held, world.aimed = True, aimed
+                world.held = True
+                vars(world).update(of_world)
             yield world, (share, base, noise)
 
 

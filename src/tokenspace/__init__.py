@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tokenspace.api import LearningAgent, open  # noqa: A004 (the verb that every user expects)
     from tokenspace.budget import Budget
+    from tokenspace.clients import feedback, wrap
     from tokenspace.domain import (
         Case,
         Context,
@@ -43,10 +44,15 @@ __all__ = [
     "Scope",
     "TokenspaceError",
     "Verdict",
+    "feedback",
     "open",
+    "wrap",
 ]
 
-_HOMES = {"LearningAgent": "api", "open": "api", "Budget": "budget", "TokenspaceError": "errors"}
+_HOMES = {
+    "Budget": "budget", "LearningAgent": "api", "TokenspaceError": "errors", "feedback": "clients", "open": "api",
+    "wrap": "clients",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ the same users. How a canary fares is read by `tokenspace.gates.Watch`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -27,7 +28,7 @@ from tokenspace.domain import (
     Signal,
     digest,
 )
-from tokenspace.errors import StaleHead
+from tokenspace.errors import NotFound, StaleHead, UsageError
 from tokenspace.protocols import Store
 from tokenspace.stats import wilson
 
@@ -71,21 +72,34 @@ def admit(store: Store, attempt: Attempt, *, expect: str | None, branch: str, ve
     line = branch
     if attempt.verdict.share < 1 and not branch:
         line = f"{PREFIX}{attempt.key[:12]}"
-        if line in store.branches(attempt.scope):
-            store.drop_branch(attempt.scope, line)  # left behind by somebody who was stopped before the commit
-        store.create_branch(attempt.scope, line)
+        _fork(store, attempt.scope, line)
     try:
         made = store.commit(
             attempt.scope, attempt.edit, attempt.verdict, expect=expect, author=attempt.proposer, branch=line,
             vectors=vectors, attempt=attempt,
         )  # fmt: skip
-    except StaleHead:
-        if line != branch:
+    except (NotFound, StaleHead) as error:
+        if line == branch:
+            raise
+        with suppress(NotFound):  # a rival who judges the same attempt may have dropped the line: then look again
             store.drop_branch(attempt.scope, line)
-        raise
+        raise StaleHead(f"the canary of this edit in {attempt.scope} did not begin", hint="judge it anew") from error
     if line != branch:
         begin(store, made)
     return made
+
+
+def _fork(store: Store, scope: Scope, line: str) -> None:
+    """A new line, in the place of one left behind by somebody who was stopped before the commit.
+
+    Raises `StaleHead` where a rival who judges the same attempt forks it or drops it at this very moment.
+    """
+    try:
+        if line in store.branches(scope):
+            store.drop_branch(scope, line)
+        store.create_branch(scope, line)
+    except (NotFound, UsageError) as error:
+        raise StaleHead(f"somebody else is admitting the same edit to {scope}", hint="look what came of it") from error
 
 
 def begin(store: Store, made: Revision) -> Canary:

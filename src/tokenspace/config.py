@@ -159,13 +159,16 @@ def build(
         return build_grader(spec, model=judge)
 
     gate = ReplayGate(runtime, graders, settings=rules)
+    retire = Retire(
+        recall, neighbours=rules.neighbours, outvoted=rules.outvoted, teachers=rules.teachers, trusted=rules.operators
+    )
     return Parts(
         runtime=runtime,
         gate=gate,
         watch=Watch(runtime, gate),
         release=ReleaseCheck(runtime, graders, settings=rules),
         graders=graders,
-        proposers=(Remember(), Adopt(), Retire(recall, neighbours=rules.neighbours, outvoted=rules.outvoted)),
+        proposers=(Remember(), Adopt(), retire),
         system=settings.system,
         choices=settings.choices,
     )

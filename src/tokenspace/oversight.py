@@ -12,7 +12,7 @@ from typing import Any
 
 from tokenspace.budget import Budget
 from tokenspace.config import Parts
-from tokenspace.context import new_texts
+from tokenspace.context import edit_key, new_texts
 from tokenspace.domain import Attempt, Canary, Case, Edit, Revision, Scope, Verdict
 from tokenspace.errors import UsageError
 from tokenspace.gates import (
@@ -27,6 +27,7 @@ from tokenspace.gates import (
     beside,
     explain,
     noise_floor,
+    promotion,
     report,
 )
 
@@ -90,9 +91,13 @@ class Oversight:
         reason = f"promoted by {self._principal}"
         verdict = Verdict(decision="accept", basis="human", reason=reason, tier=made.verdict.tier)
         edit = Edit(ops=made.edit.ops, rationale=made.edit.rationale, evidence=made.edit.evidence, read=(made.id,))
+        attempt = Attempt(
+            scope=self._scope, key=promotion(canary), edit_key=edit_key(edit), proposer=made.author,
+            heads=context.heads, edit=edit, verdict=verdict, at=run.clock(),
+        )  # fmt: skip
         revision = run.store.commit(
             self._scope, edit, verdict, expect=context.heads.of(self._scope), author=made.author,
-            vectors=run.recall.index(new_texts(context, edit)),
+            vectors=run.recall.index(new_texts(context, edit)), attempt=attempt,
         )  # fmt: skip
         self._parts.watch.served(canary, revision.id)
         return revision

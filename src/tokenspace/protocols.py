@@ -6,10 +6,12 @@ Everything here may be replaced: a plug-in is done when it passes `tokenspace.te
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import ClassVar, Literal, Protocol
 
 from tokenspace.budget import Budget
 from tokenspace.domain import (
+    ApiKey,
     Attempt,
     Blame,
     Canary,
@@ -212,6 +214,13 @@ class Store(Protocol):
         """Keep an episode; raw evidence is never rewritten. Recording the same id again changes nothing."""
         ...
 
+    def record_all(self, episodes: Sequence[Episode], *, answers: Mapping[str, str]) -> None:
+        """Keep several episodes, of any scopes, in one transaction, as `record` and `note_answer` do one by one.
+
+        `answers` are providers' response ids by the id of their episode.
+        """
+        ...
+
     def episode(self, scope: Scope, id: str) -> Episode:
         """One episode of exactly this scope."""
         ...
@@ -285,6 +294,27 @@ class Store(Protocol):
         """All readings of a canary in the order in which they came."""
         ...
 
+    # ── what the gateway keeps ──────────────────────────────────────────────────────────────
+    def note_answer(self, scope: Scope, answer: str, episode: str) -> None:
+        """Keep which episode a provider's response id belongs to; the first of an id stays."""
+        ...
+
+    def episode_of(self, scope: Scope, answer: str) -> str | None:
+        """The episode of a provider's response id, if exactly this scope has noted it."""
+        ...
+
+    def anchors(self, scope: Scope, chains: Sequence[str]) -> Mapping[str, str]:
+        """What was injected at these places of conversations of exactly this scope, by the digest of the place."""
+        ...
+
+    def save_anchor(self, scope: Scope, chain: str, body: str) -> None:
+        """Keep what was injected at a place; the first body stays, and saving it again says that it is in use."""
+        ...
+
+    def drop_anchors(self, scope: Scope, before: datetime) -> int:
+        """Forget what was injected and not saved again since a time; returns how many."""
+        ...
+
     # ── sessions, upkeep ────────────────────────────────────────────────────────────────────
     def session(self, scope: Scope, id: str) -> Session | None:
         """A conversation of this scope, if it is known."""
@@ -308,4 +338,16 @@ class Admin(Protocol):
 
     def verify(self) -> list[str]:
         """Re-derive the whole ledger; the problems found, in words. Empty: every byte is as it was committed."""
+        ...
+
+    def keys(self) -> list[ApiKey]:
+        """Every virtual key, expired and revoked ones included, oldest first."""
+        ...
+
+    def save_key(self, key: ApiKey) -> None:
+        """Keep a key, or update the label, rights and ends of the one of its id; a revoked one stays revoked."""
+        ...
+
+    def key_by_hash(self, hash: str) -> ApiKey | None:
+        """The key whose secret has this SHA-256, 64 hexadecimal digits."""
         ...

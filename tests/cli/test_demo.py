@@ -176,3 +176,29 @@ def test_interrupted_it_says_what_was_finished(tmp_path: Path, run: Run, monkeyp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(items, "draw", functools.partial(items.draw, teach=8, exam=2))
     run("demo", "--model", "nearest", "--out", "out", "-q")
+
+
+def test_an_attacked_run_reports_with_and_without_the_gate(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tokenspace.recall.default_embedder", HashEmbedder)
+    monkeypatch.setattr("tokenspace.cli.demo.ATTACKED_QUICK", {"teach": 24, "exam": 8})
+    report = json_of("demo", "--attack", "--quick", "--model", "nearest", "--out", "out")
+    assert {"clean_exam", "attacked_gated_exam", "attacked_ungated_exam", "gated_loss", "ungated_loss"} <= set(report)
+    assert report["headline"] == "insider"
+    assert report["sabotage"] == len(report["sabotaged"]) == 8
+    assert all(one["decision"] != "accept" for one in report["instructions"]["insider"])
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["clean_exam"] == report["clean_exam"]
+    assert "Unseen exam of 8 messages" in (tmp_path / "out" / "report.txt").read_text()
+    told = run("demo", "--attack", "--quick", "--model", "nearest", "--out", "out").stdout
+    assert "saboteur is a teacher, gated   exam" in told
+    assert "The instructions" in told
+    monkeypatch.chdir(tmp_path / "out")
+    run("verify")
+    assert "remember" in run("log").stdout
+
+
+def test_a_quick_demo_is_half_as_long(run: Run, tmp_path: Path) -> None:
+    run("demo", "--quick", "--model", "nearest", "--out", "out", "-q")
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (report["messages"], report["exam"]) == (48, 24)

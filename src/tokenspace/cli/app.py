@@ -18,7 +18,7 @@ from tokenspace.errors import BudgetError, EditConflict, ModelError, NotFound, S
 
 SECTIONS: Final = {
     "Begin": {"init": "project", "demo": "demo", "models": "surroundings", "doctor": "surroundings"},
-    "Every day": {"ask": "act", "feedback": "act", "learn": "learning", "sleep": "learning", "review": "learning"},
+    "Every day": {"ask": "act", "feedback": "act", "learn": "learning", "sleep": "learning", "review": "review"},
     "See what was learned": {
         "status": "project",
         "context": "text",
@@ -26,9 +26,12 @@ SECTIONS: Final = {
         "show": "history",
         "diff": "history",
         "blame": "history",
+        "why": "why",
     },
     "Change it": {"edit": "text", "revert": "history", "branch": "branching"},
-    "Upkeep": {"verify": "upkeep", "backup": "upkeep", "move": "upkeep"},
+    "The gate": {"gate": "gate"},
+    "Serve": {"serve": "serve", "mcp": "mcp"},
+    "Upkeep": {"verify": "upkeep", "backup": "upkeep", "move": "upkeep", "keys": "keys"},
 }
 """The commands in the order of `--help`, each with the module of this package that holds it."""
 
@@ -38,9 +41,10 @@ FOUND_A_PROBLEM, USAGE, NOT_FOUND, CONFLICT, STORE, BUDGET, MODEL, BUG, INTERRUP
     1, 2, 3, 4, 5, 6, 7, 70, 130, 141,
 )  # fmt: skip
 EXIT_CODES: Final = """\
-Exit codes: 0 done (a refused edit is an answer, too); 1 a problem was found (verify, doctor); 2 usage, or input that
-cannot be read; 3 not found; 4 conflict, or somebody else was quicker; 5 store or file; 6 budget; 7 model; 70 a defect
-of tokenspace; 130 interrupted; 141 the reader of a pipe went away. TOKENSPACE_DEBUG=1 adds the traceback of an error.
+Exit codes: 0 done (a refused edit is an answer, too); 1 a problem was found (verify, doctor, gate release); 2 usage, or
+input that cannot be read; 3 not found; 4 conflict, or somebody else was quicker; 5 store or file; 6 budget; 7 model; 70
+a defect of tokenspace; 130 interrupted; 141 the reader of a pipe went away. TOKENSPACE_DEBUG=1 adds the traceback of an
+error.
 """
 _CODES: Final[tuple[tuple[type[TokenspaceError], int], ...]] = (
     (NotFound, NOT_FOUND), (StaleHead, CONFLICT), (EditConflict, CONFLICT), (StoreError, STORE),

@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,8 +20,9 @@ from tokenspace.errors import UsageError
 
 if TYPE_CHECKING:
     from tokenspace.api import LearningAgent
+    from tokenspace.streams.attack import Plan, Progress, Side
     from tokenspace.streams.desk import CountingAgent, Result
-    from tokenspace.streams.items import Draw
+    from tokenspace.streams.items import Draw, Item
 
 AGENT: Final = "support-desk"
 PRINCIPAL: Final = "desk"
@@ -28,6 +30,13 @@ TITLE: Final = "Written by `tokenspace demo`, which replaces this folder when it
 QUESTION: Final = "my parcel never came"
 MADE: Final = (".tokenspace", "context", "report.json", "report.txt", "learning-curve.png", "learning-curve.svg")
 """All that a demo leaves in its folder: what replaces it removes nothing else."""
+
+QUICK: Final = {"teach": 48, "exam": 24}
+ATTACKED: Final = {"teach": 60, "exam": 48}
+ATTACKED_QUICK: Final = {"teach": 36, "exam": 24}
+SLEEP_CALLS: Final = 60
+INSTRUCTION_CALLS: Final = 12
+EVERY: Final = 16
 
 
 @verb("demo")
@@ -49,8 +58,12 @@ MADE: Final = (".tokenspace", "context", "report.json", "report.txt", "learning-
 @click.option(
     "--seed", type=int, default=1, show_default=True, metavar="N", help="Which run: messages, order, teachers."
 )
+@click.option("--attack", is_flag=True, help="A saboteur teaches wrong answers and gives instructions.")
+@click.option("--quick", is_flag=True, help="Half as many messages.")
 @click.pass_context
-def demo(ctx: click.Context, *, out: Path, data: Path | None, labels: int | None, seed: int) -> None:
+def demo(
+    ctx: click.Context, *, out: Path, data: Path | None, labels: int | None, seed: int, attack: bool, quick: bool
+) -> None:
     r"""Watch an agent learn, in a few minutes and without a key.
 
     A support desk routes messages to teams whose names mean nothing to the model. 96 messages come in, each is
@@ -58,8 +71,12 @@ def demo(ctx: click.Context, *, out: Path, data: Path | None, labels: int | None
     At the end there is an exam that nobody has seen, for three contexts: a frozen one, one to which everything was
     appended, and the one that went through the gate.
 
+    With --attack one message in four is spoken about by a saboteur, who is a teacher like all others; the exam is for
+    a context without the saboteur, for one with, and for one to which everything was appended.
+
     \b
     tokenspace demo
+    tokenspace demo --attack
     tokenspace demo --data messages.csv --labels 8 --seed 2
     """
     from tokenspace.streams.desk import CARELESS, TEACHERS
@@ -68,9 +85,13 @@ def demo(ctx: click.Context, *, out: Path, data: Path | None, labels: int | None
     items = read_items(data)
     if labels is not None:
         items = choose_labels(items, labels, seed=seed)
-    drawn = draw(items, seed=seed, teachers=TEACHERS, careless=CARELESS)
     model = given().model or os.environ.get("TOKENSPACE_MODEL") or "local"
-    agent, counter = _prepare(out, drawn, model)
+    if attack:
+        _attack(ctx, items, out, model, seed=seed, quick=quick)
+        return
+    drawn = draw(items, seed=seed, teachers=TEACHERS, careless=CARELESS, **(QUICK if quick else {}))
+    counter = _counter(model)
+    agent = _prepare(out, drawn.labels, model, counter)
     ctx.call_on_close(agent.close)
     result = _run(ctx, agent, counter, drawn, out)
     report, files, missing = _write(agent, result, out, seed=seed, model=counter.profile.model)
@@ -92,20 +113,78 @@ def _run(ctx: click.Context, agent: LearningAgent, counter: CountingAgent, drawn
         ctx.exit(130)
 
 
+# ── the attack ──────────────────────────────────────────────────────────────────────────────
+
+
+def _attack(ctx: click.Context, items: list[Item], out: Path, model: str, *, seed: int, quick: bool) -> None:
+    """The attacked run. The folder keeps the project in which the saboteur is a teacher; the others are forgotten."""
+    from tokenspace.streams.attack import Limits, plan, run_attack
+    from tokenspace.streams.attack_report import attack_report, attack_text
+    from tokenspace.streams.report import write_context, write_report
+
+    made, started = plan(items, seed=seed, **(ATTACKED_QUICK if quick else ATTACKED)), time.monotonic()
+    counter = _counter(model)
+    agents: dict[str, LearningAgent] = {}
+
+    def open_side(side: Side) -> LearningAgent:
+        agents[side] = _side(side, made, out, model, counter)
+        ctx.call_on_close(agents[side].close)
+        return agents[side]
+
+    limits = Limits(sleep_calls=SLEEP_CALLS, instruction_calls=INSTRUCTION_CALLS)
+    try:
+        outcomes = run_attack(made, open_side, sides=("clean", "insider"), limits=limits, on_event=_told_progress)
+    except KeyboardInterrupt:
+        click.echo("\ninterrupted; run it again to begin anew", err=True)
+        ctx.exit(130)
+    seconds = time.monotonic() - started
+    report = attack_report(made, outcomes, seed=seed, model=counter.profile.model, usage=counter.usage, seconds=seconds)
+    insider = agents["insider"]
+    files = write_report(report, out, attack_text(report))
+    files += write_context(insider.context(), insider.blame(), out / "context")
+    here = " ".join(str(file.relative_to(out)) for file in files)
+    after = "\n".join([f"Files in {out}: {here}", f"Go on: cd {shlex.quote(str(out))}; {_command()} log"])
+    emit(lambda: {**report, "files": [str(file) for file in files]}, lambda: f"{attack_text(report)}\n\n{after}")
+
+
+def _side(side: Side, made: Plan, out: Path, model: str, counter: CountingAgent) -> LearningAgent:
+    """The agent of one side, on a store of its own: in the folder for the insider, in memory for the clean one."""
+    from tokenspace.streams.attack import SABOTEUR
+    from tokenspace.streams.desk import CARELESS, TEACHERS
+
+    if side == "insider":
+        return _prepare(out, made.labels, model, counter, also=[SABOTEUR])
+    values = {"agent": AGENT, "principal": PRINCIPAL, "teachers": [*TEACHERS, CARELESS, PRINCIPAL]}
+    return _opened(values, "memory:", out, counter)
+
+
+def _told_progress(event: Progress) -> None:
+    """A line now and then: how far it is, and how many answers were right so far."""
+    from tokenspace.streams.attack_report import SIDES
+
+    if not (given().json or given().quiet) and (event.done % EVERY == 0 or event.done == event.total):
+        click.echo(f"{SIDES[event.side]:<30} {event.phase:<9}{event.done:>4}/{event.total}, {event.right} right")
+
+
 # ── the folder ──────────────────────────────────────────────────────────────────────────────
 
 
-def _prepare(out: Path, drawn: Draw, model: str) -> tuple[LearningAgent, CountingAgent]:
-    """An empty project in the folder, and an agent on it that counts what it asks."""
+def _counter(model: str) -> CountingAgent:
     from tokenspace.agents import ChatAgent
-    from tokenspace.api import LearningAgent
-    from tokenspace.cli.project import config_text
-    from tokenspace.config import HOME, build, load
-    from tokenspace.domain import Scope
     from tokenspace.models import resolve
-    from tokenspace.streams.desk import CARELESS, SYSTEM, TEACHERS, CountingAgent
+    from tokenspace.streams.desk import CountingAgent
 
-    counter = CountingAgent(ChatAgent(resolve(model)))
+    return CountingAgent(ChatAgent(resolve(model)))
+
+
+def _prepare(
+    out: Path, labels: Sequence[str], model: str, counter: CountingAgent, *, also: Sequence[str] = ()
+) -> LearningAgent:
+    """An empty project in the folder, and an agent on it that counts what it asks; `also` may teach, too."""
+    from tokenspace.cli.project import config_text
+    from tokenspace.config import HOME
+    from tokenspace.streams.desk import CARELESS, SYSTEM, TEACHERS
+
     _clear(out)
     home = out / HOME
     home.mkdir(parents=True)
@@ -113,13 +192,22 @@ def _prepare(out: Path, drawn: Draw, model: str) -> tuple[LearningAgent, Countin
         "agent": AGENT,
         "model": str(Path(model).resolve()) if model.endswith(".gguf") else model,
         "principal": PRINCIPAL,
-        "teachers": [*TEACHERS, CARELESS, PRINCIPAL],
+        "teachers": [*TEACHERS, CARELESS, PRINCIPAL, *also],
     }
-    defaults = {"system": SYSTEM, "choices": list(drawn.labels)}
+    defaults = {"system": SYSTEM, "choices": list(labels)}
     (home / "config.toml").write_text(config_text({**values, **defaults}, title=TITLE), "utf-8")
-    store = f"sqlite:///{home.resolve() / 'store.db'}"
-    parts = build(load({**values, "store": store, "tenant": "", "user": ""}, start=out), model=counter)
-    return LearningAgent(parts, Scope(agent=AGENT), principal=PRINCIPAL), counter
+    return _opened(values, f"sqlite:///{home.resolve() / 'store.db'}", out, counter)
+
+
+def _opened(values: dict[str, Any], store: str, out: Path, counter: CountingAgent) -> LearningAgent:
+    from tokenspace.api import LearningAgent
+    from tokenspace.config import build, load
+    from tokenspace.domain import Scope
+    from tokenspace.store import open_store
+
+    settings = load({**values, "store": store, "tenant": "", "user": ""}, start=out)
+    parts = build(settings, model=counter, store=open_store(store))
+    return LearningAgent(parts, Scope(agent=AGENT), principal=PRINCIPAL)
 
 
 def _clear(out: Path) -> None:
@@ -146,7 +234,7 @@ def _is_ours(out: Path) -> bool:
     try:
         if (out / ".tokenspace" / "config.toml").is_file():
             return TITLE in (out / ".tokenspace" / "config.toml").read_text("utf-8")
-        return "learned_exam" in json.loads((out / "report.json").read_text("utf-8"))
+        return bool({"learned_exam", "clean_exam"} & set(json.loads((out / "report.json").read_text("utf-8"))))
     except (OSError, ValueError, TypeError):
         return False
 

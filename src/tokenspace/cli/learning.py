@@ -1,68 +1,89 @@
-"""`learn`, `sleep` and `review`: feedback becomes learned context, if the gate or a person lets it."""
+"""`learn` and `sleep`: feedback becomes learned context, if the gate lets it; once, or for as long as it runs."""
 
 from __future__ import annotations
 
+import json
 import math
+import signal
+import sys
 from collections import Counter
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from tokenspace.cli.options import open_agent, verb
+from tokenspace.cli.options import budget_of, budgeted, given, open_agent, verb
 from tokenspace.cli.output import (
     WORDS,
     Short,
     emit,
     note,
     one_line,
-    quoted,
+    plain,
+    safe,
     told_attempt,
-    told_edit,
     told_usage,
-    told_verdict,
     when,
     working,
 )  # fmt: skip
-from tokenspace.domain import Attempt
 from tokenspace.errors import UsageError
 
 if TYPE_CHECKING:
-    from tokenspace.api import LearningAgent, SleepReport
-    from tokenspace.budget import Budget
+    from collections.abc import Callable
 
+    from tokenspace.api import SleepReport
+    from tokenspace.watching import Happening, Learned, Pace, Watcher
 
-def budgeted(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator: options that limit what a command may spend."""
-    for name, kind, what in (
-        ("--usd", click.FloatRange(min=0), "dollars"),
-        ("--tokens", click.IntRange(min=0), "tokens"),
-        ("--calls", click.IntRange(min=0), "model calls"),
-    ):
-        command = click.option(name, type=kind, metavar="N", help=f"Spend at most N {what}.")(command)
-    return command
-
-
-def _budget(calls: int | None, tokens: int | None, usd: float | None) -> Budget:
-    from tokenspace.budget import Budget
-
-    limits = [math.inf if limit is None else limit for limit in (calls, tokens, usd)]
-    return Budget(calls=limits[0], tokens=limits[1], usd=limits[2])
+EVERY_S: Final = 2.0
+SLEEP_EVERY_S: Final = 3_600.0
 
 
 @verb("learn")
 @budgeted
-def learn(calls: int | None, tokens: int | None, usd: float | None) -> None:
+@click.option("--watch", is_flag=True, help="Go on in every tenant and user of the agent, until stopped.")
+@click.option("--every-agent", is_flag=True, help="With --watch: for every agent of the store.")
+@click.option(
+    "--every", "every_s", type=click.FloatRange(min=0.05), default=EVERY_S, show_default=True, metavar="SECONDS",
+    help="With --watch: look for feedback this often.",
+)  # fmt: skip
+@click.option(
+    "--sleep-every", "sleep_s", type=click.FloatRange(min=0), default=SLEEP_EVERY_S, show_default=True,
+    metavar="SECONDS", help="With --watch: go over all evidence this often; 0 for never.",
+)  # fmt: skip
+@click.option("--until-eof", is_flag=True, hidden=True, help="With --watch: end when standard input closes.")
+def learn(
+    *,
+    watch: bool,
+    every_agent: bool,
+    every_s: float,
+    sleep_s: float,
+    until_eof: bool,
+    calls: int | None,
+    tokens: int | None,
+    usd: float | None,
+) -> None:
     """Learn from new feedback.
 
     Each proposed change is judged by the gate, and each verdict is printed as it falls: accepted changes are served
     from the next question on, rejected ones are kept with the reason, and those that are held back are looked at
     again whenever more is known.
+
+    With --watch it goes on until it is stopped, beside a gateway for example, and --calls, --tokens and --usd limit
+    what each tenant and user may spend in an hour. SIGTERM lets it finish what is being judged; with --json every
+    event is one line.
     """
+    if watch:
+        from tokenspace.watching import Pace
+
+        limits = [math.inf if limit is None else limit for limit in (calls, tokens, usd)]
+        pace = Pace(every_s=every_s, sleep_every_s=sleep_s, calls=limits[0], tokens=limits[1], usd=limits[2])
+        _watch(pace, every_agent=every_agent, until_eof=until_eof)
+        return
+    if every_agent:
+        raise UsageError("--every-agent goes with --watch", hint="without it, name one agent: --agent NAME")
     agent = open_agent(acting=True)
     short = Short()
     with working("judging what the feedback proposes …") as say:
-        report = agent.learn(budget=_budget(calls, tokens, usd), on_attempt=lambda one: say(told_attempt(one, short)))
+        report = agent.learn(budget=budget_of(calls, tokens, usd), on_attempt=lambda one: say(told_attempt(one, short)))
     _end(report, nothing="there is no new feedback to learn from")
 
 
@@ -77,7 +98,7 @@ def sleep(calls: int | None, tokens: int | None, usd: float | None) -> None:
     agent = open_agent(acting=True)
     short = Short()
     with working("going over all evidence …") as say:
-        report = agent.sleep(budget=_budget(calls, tokens, usd), on_attempt=lambda one: say(told_attempt(one, short)))
+        report = agent.sleep(budget=budget_of(calls, tokens, usd), on_attempt=lambda one: say(told_attempt(one, short)))
     _end(report, nothing="nothing to change: all that was learned stands")
 
 
@@ -86,12 +107,25 @@ def _end(report: SleepReport, *, nothing: str) -> None:
 
     def words() -> str:
         told = ", ".join(f"{counts[kind]} {word}" for kind, word in WORDS.items() if counts[kind])
-        lines = [f"{told or nothing}; {told_usage(report.usage)}"]
+        lines = [f"canary {one.id[-8:]}: {one.state}, {one.share:.0%} of sessions; {one_line(one.reason)}".rstrip("; ")
+                 for one in report.canaries]  # fmt: skip
+        if report.release:
+            passed = click.style("passed", fg="green") if report.release.passed else click.style("failed", fg="red")
+            lines.append(f"release check {passed}: {one_line(report.release.reason, 150)}")
+        lines.append(f"{told or nothing}; {told_usage(report.usage)}")
         lines += [f"stopped early: {report.stopped}"] if report.stopped else []
         return "\n".join(lines)
 
     emit(
-        lambda: {"attempts": report.attempts, "counts": counts, "usage": report.usage, "stopped": report.stopped}, words
+        lambda: {
+            "attempts": report.attempts,
+            "counts": counts,
+            "canaries": report.canaries,
+            "release": report.release,
+            "usage": report.usage,
+            "stopped": report.stopped,
+        },
+        words,
     )
     if counts["defer"]:
         note("see what is held back: tokenspace review")
@@ -99,42 +133,71 @@ def _end(report: SleepReport, *, nothing: str) -> None:
         note("see what changed: tokenspace log")
 
 
-@verb("review")
-@click.option("--approve", metavar="ID", help="Commit this one on your authority.")
-@click.option("--decline", metavar="ID", help="Reject this one on your authority.")
-@click.option("--reason", default="", metavar="WORDS", help="Why it is declined; proposers are shown it.")
-def review(approve: str | None, decline: str | None, reason: str) -> None:
-    """See and decide what is held back.
-
-    Without options: every change that waits for more evidence or for a person, with what speaks for and against it.
-    """
-    if approve and decline:
-        raise UsageError("a change is approved or declined, not both", hint="give one of --approve and --decline")
-    agent = open_agent()
-    if approve:
-        made = agent.approve(approve)
-        emit(lambda: made, lambda: f"committed as {made.id[-8:]}: {told_edit(made.edit)}")
-    elif decline:
-        gone = agent.decline(decline, reason=reason)
-        emit(lambda: gone, lambda: f"declined: {told_edit(gone.edit)}")
-    else:
-        waiting = agent.waiting()
-        emit(lambda: {"waiting": waiting}, lambda: _waiting(agent, waiting))
+# ── going on ────────────────────────────────────────────────────────────────────────────────
 
 
-def _waiting(agent: LearningAgent, waiting: list[Attempt]) -> str:
-    if not waiting:
-        return "nothing is held back"
-    said = {item.id: item for item in agent.store.feedback(agent.scope)}
-    short = Short(one.id for one in waiting)
-    parts: list[str] = []
-    for one in waiting:
-        lines = [f"{short(one.id)}  {when(one.at)}  {one.proposer.split('@')[0]}  {told_edit(one.edit)}"]
-        lines += told_verdict(one.verdict).split("\n")
-        for item in (said[id] for id in one.evidence if id in said):
-            lines.append(
-                f"{item.signal.value} by {one_line(item.principal)}: {quoted(item.comment or str(item.value))}"
-            )
-        parts.append("\n    ".join(lines))
-    note(f"decide: tokenspace review --approve {short(waiting[0].id)}   or   --decline {short(waiting[0].id)}")
-    return "\n\n".join(parts)
+def _watch(pace: Pace, *, every_agent: bool, until_eof: bool) -> None:
+    import asyncio
+
+    from tokenspace.store.sql import SqlStore
+    from tokenspace.watching import Watcher
+
+    agent = open_agent(acting=True)
+    if agent.branch or not isinstance(agent.store, SqlStore):
+        raise UsageError("only what is served, in a database, is watched", hint="leave out --branch")
+    name = None if every_agent else agent.scope.agent
+    watcher = Watcher(agent.parts, agent.store.admin, agent=name, pace=pace, tell=_teller())
+    asyncio.run(_until_stopped(watcher, until_eof=until_eof))
+
+
+async def _until_stopped(watcher: Watcher, *, until_eof: bool) -> None:
+    import asyncio
+
+    events = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        events.add_signal_handler(number, watcher.stop)
+
+    def ended() -> None:
+        events.remove_reader(sys.stdin.fileno())
+        watcher.stop()
+
+    if until_eof:  # whoever started us holds the other end, and lets go of it however it ends
+        events.add_reader(sys.stdin.fileno(), ended)
+    await watcher.run()
+
+
+def _teller() -> Callable[[Happening], None]:
+    short = Short()
+    return lambda one: click.echo(json.dumps(_line(one), ensure_ascii=False) if given().json else _words(one, short))
+
+
+def _line(one: Happening) -> dict[str, Any]:
+    """An event for scripts; of what was judged, who wants to know more asks the store by its id."""
+    told: dict[str, Any] = {"event": one.kind, "at": one.at.isoformat()}
+    told |= {"scope": str(one.scope)} if one.scope else {}
+    told |= {"message": one.words} if one.words else {}
+    return told | _what(one.what)
+
+
+def _what(what: Learned | None) -> dict[str, Any]:
+    from tokenspace.domain import Attempt, Canary
+
+    if isinstance(what, Attempt):
+        verdict = what.verdict
+        return {
+            "attempt": what.id, "proposer": what.proposer, "decision": verdict.decision, "reason": verdict.reason,
+            "revision": what.revision, "usage": plain(verdict.usage),
+        }  # fmt: skip
+    if isinstance(what, Canary):
+        return {"canary": what.id, "state": what.state, "share": what.share, "reason": what.reason}
+    return {} if what is None else {"release": what.passed, "reason": what.reason}
+
+
+def _words(one: Happening, short: Short) -> str:
+    from tokenspace.domain import Attempt
+
+    head = f"{when(one.at)}  {one.kind:<7}  {safe(str(one.scope)) if one.scope else ''}".rstrip()
+    if isinstance(one.what, Attempt):
+        return f"{head}  {told_attempt(one.what, short)}"
+    told = ", ".join(f"{name} {value}" for name, value in _what(one.what).items()) or one.words
+    return f"{head}  {one_line(told, 160)}"

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from tokenspace.errors import NotFound, UsageError
+from tokenspace.errors import ModelError, NotFound, UsageError
 
 if TYPE_CHECKING:
     from tokenspace.api import LearningAgent
     from tokenspace.budget import Budget
     from tokenspace.config import Settings
-    from tokenspace.domain import Profile, Prompt, Run, ToolCall
     from tokenspace.store.sql import SqlStore
 
 _META: Final = "tokenspace.given"
@@ -62,6 +62,8 @@ class Verb(click.Command):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # Raw docstrings write click's mark for "leave these lines as they are" as two characters.
+        self.help = (self.help or "").replace(r"\b", "\b")
         add_global_options(self)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -71,6 +73,34 @@ class Verb(click.Command):
             with formatter.section("Options"):
                 formatter.write_dl(records)
         format_global_options(self, ctx, formatter)
+
+
+class VerbGroup(click.Group):
+    """A command with commands of its own; it takes the options of all commands, too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        add_global_options(self)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The group's commands, then the options of all commands."""
+        self.format_commands(ctx, formatter)
+        format_global_options(self, ctx, formatter)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands in the order in which they were made."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(90)) for name, one in self.commands.items()])
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they were made."""
+        return list(self.commands)
+
+
+def verb_group(name: str) -> Callable[[Callable[..., Any]], VerbGroup]:
+    """Decorator: a command of `tokenspace` that has commands of its own; named alone, its function runs."""
+    settings = {"help_option_names": ["-h", "--help"]}
+    return click.group(name, cls=VerbGroup, context_settings=settings, invoke_without_command=True)
 
 
 def verb(name: str) -> Callable[[Callable[..., Any]], Verb]:
@@ -123,6 +153,25 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         ctx.exit()
 
 
+def budgeted(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: options that limit what a command may spend."""
+    for name, kind, what in (
+        ("--usd", click.FloatRange(min=0), "dollars"),
+        ("--tokens", click.IntRange(min=0), "tokens"),
+        ("--calls", click.IntRange(min=0), "model calls"),
+    ):
+        command = click.option(name, type=kind, metavar="N", help=f"Spend at most N {what}.")(command)
+    return command
+
+
+def budget_of(calls: int | None, tokens: int | None, usd: float | None) -> Budget:
+    """The budget that `budgeted` options ask for."""
+    from tokenspace.budget import Budget
+
+    limits = [math.inf if limit is None else limit for limit in (calls, tokens, usd)]
+    return Budget(calls=limits[0], tokens=limits[1], usd=limits[2])
+
+
 # ── what they select ────────────────────────────────────────────────────────────────────────
 
 
@@ -155,13 +204,14 @@ def open_agent(*, acting: bool = False) -> LearningAgent:
 
     The model is only looked up for commands that act, so that what was learned can be read without it.
     """
+    from tokenspace.agents.none import NoAgent
     from tokenspace.api import LearningAgent
     from tokenspace.config import build
     from tokenspace.domain import Scope
 
     found = project()
     whose = Scope(agent=found.agent, tenant=found.tenant, user=found.user)
-    parts = build(found, model=None if acting else _NoModel())
+    parts = build(found, model=None if acting else NoAgent())
     agent = LearningAgent(parts, Scope(agent=found.agent), principal=found.principal)
     click.get_current_context().call_on_close(agent.close)
     if whose.tenant:
@@ -170,6 +220,14 @@ def open_agent(*, acting: bool = False) -> LearningAgent:
     if branch and branch not in agent.branches():
         raise NotFound(f"{agent.scope} has no branch {branch!r}", hint=f"make it: tokenspace branch {branch}")
     return agent.on(branch) if branch else agent
+
+
+def open_with_model() -> LearningAgent:
+    """The agent with its model, which decides how prompts look and so which replays are remembered; else without."""
+    try:
+        return open_agent(acting=True)
+    except (ModelError, UsageError):
+        return open_agent()
 
 
 def sql_store() -> SqlStore:
@@ -182,24 +240,3 @@ def sql_store() -> SqlStore:
     if not isinstance(store, SqlStore):
         raise UsageError("a store in memory is gone when the command ends", hint="name one with --store sqlite:///…")
     return store
-
-
-class _NoModel:
-    """The agent of commands that only read or write text."""
-
-    @property
-    def profile(self) -> Profile:
-        """Names no model, so that nothing is judged in its name."""
-        from tokenspace.domain import Profile
-
-        return Profile(model="none")
-
-    async def run(self, prompt: Prompt, *, budget: Budget, seed: int = 0) -> Run:
-        """Never called by commands that do not act."""
-        raise UsageError("this command asks no model", hint="use `tokenspace ask`")
-
-    async def replay(
-        self, prompt: Prompt, *, recorded: Sequence[ToolCall], budget: Budget, seed: int = 0
-    ) -> Run | None:
-        """Never called either."""
-        return await self.run(prompt, budget=budget, seed=seed)

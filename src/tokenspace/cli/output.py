@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
 from datetime import datetime
-from enum import IntEnum
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import click
 
 from tokenspace.cli.options import given
 from tokenspace.domain import Attempt, Drop, Edit, Op, Patch, Put, Restore, Usage, Verdict
+from tokenspace.domain.plain import plain
 
 WORDS: Final = {"accept": "accepted", "reject": "rejected", "defer": "held back", "abstain": "nothing proposed"}
 COLOURS: Final = {"accept": "green", "reject": "red", "defer": "yellow", "abstain": "white"}
@@ -33,21 +32,6 @@ def emit(data: Callable[[], Any], text: Callable[[], str]) -> None:
         click.echo(json.dumps(plain(data()), ensure_ascii=False, indent=2))
     elif words := text():
         click.echo(words)
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON has it: dataclasses as objects, times in ISO 8601, operations with their name as `op`."""
-    if is_dataclass(value) and not isinstance(value, type):
-        told = {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-        return {"op": type(value).__name__.lower(), **told} if isinstance(value, (Put, Patch, Drop, Restore)) else told
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in cast("Mapping[Any, Any]", value).items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        items = [plain(item) for item in cast("Iterable[Any]", value)]
-        return items if isinstance(value, (list, tuple)) else sorted(items)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return value.name.lower() if isinstance(value, IntEnum) else value
 
 
 # ── words ───────────────────────────────────────────────────────────────────────────────────

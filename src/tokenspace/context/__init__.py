@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tokenspace.context.cases import case_from, cluster_of
 from tokenspace.context.check import is_safe_doc, validate
-from tokenspace.context.compile import compile_context, recallable, splice
+from tokenspace.context.compile import compile_context, core_blocks, recallable, splice, worth_recalling
 from tokenspace.context.diff import diff_text
 from tokenspace.context.markdown import from_single_text, single_text, to_markdown
 from tokenspace.context.neighbours import Contradiction, Voting, contradiction, sayers, sayers_in, taught, voters
@@ -22,6 +22,7 @@ from tokenspace.context.ops import (
     without,
 )
 from tokenspace.context.reading import from_markdown
+from tokenspace.context.standing import discredited
 from tokenspace.context.tally import Tally, tally
 
 __all__ = [
@@ -34,8 +35,10 @@ __all__ = [
     "cluster_of",
     "compile_context",
     "contradiction",
+    "core_blocks",
     "diff_text",
     "difference",
+    "discredited",
     "edit_key",
     "from_markdown",
     "from_single_text",
@@ -57,4 +60,5 @@ __all__ = [
     "validate",
     "voters",
     "without",
+    "worth_recalling",
 ]

@@ -8,7 +8,7 @@ import unicodedata
 from typing import Any, Final, cast
 
 from tokenspace.context.check import objection
-from tokenspace.domain import Case, Episode, Feedback, GraderSpec, Json, Request, Signal, digest
+from tokenspace.domain import Case, Episode, Feedback, GraderSpec, Json, Origin, Request, Signal, digest
 from tokenspace.errors import BadData, UsageError
 
 SHORT_CHARS: Final = 80
@@ -65,6 +65,8 @@ def cluster_of(request: Request) -> str:
 def _expected(feedback: Feedback, episode: Episode) -> str | None:
     if feedback.signal in _SAYS_OUTPUT:
         return _said(feedback, episode.request)
+    if feedback.source is Origin.AGENT:
+        return None  # an agent's own output is never evidence for itself
     approved = (feedback.signal == Signal.LABEL and _label(feedback)) or (
         feedback.signal == Signal.SCORE and _score(feedback) >= 1
     )

@@ -6,7 +6,7 @@ user), the conversation; what was recalled for this request comes last, at the l
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -32,6 +32,7 @@ from tokenspace.errors import BudgetTooSmall
 
 # Parts are packed by the sum of their bounds; rounding in floating point may make the whole one token dearer.
 _ROUNDING_TOKENS = 1
+_USER = 2  # the layer of a user, as `levels` counts them
 
 
 # ── what goes where ─────────────────────────────────────────────────────────────────────────
@@ -130,6 +131,85 @@ def compile_context(
     )
 
 
+# ── for a gateway, which puts the parts of a prompt into somebody else's request ────────────
+
+
+def core_blocks(context: Context, *, profile: Profile, now: datetime) -> tuple[str, str, tuple[str, ...]]:
+    """The core as two texts, what is shared and what is the user's own, and the ids of the entries in them.
+
+    Both are made before a request and its tools are known, so that they can be frozen for a session: a note on a tool
+    stands among the rules. Chosen and budgeted as in `compile_context`; raises `BudgetTooSmall` if the instructions
+    alone exceed the model's context.
+    """
+    told = replace(
+        context,
+        layers=tuple(
+            replace(layer, own=MappingProxyType({key: _told(entry) for key, entry in layer.own.items()}))
+            for layer in context.layers
+        ),
+    )
+    request = Request(messages=())
+    dropped = _left_out(told, request, now)
+    core = [entry for entry in told.entries if entry.id not in dropped and entry.text and not _waits(entry)]
+    packing = _Packing(profile=profile, budget=profile.context_tokens, level=levels(told), dropped=dropped)
+    packing.start([entry for entry in core if entry.kind == Kind.INSTRUCTION], "", (), request)
+    packing.add_core([entry for entry in core if entry.kind != Kind.INSTRUCTION], ())
+    shared = [entry for entry in packing.core if packing.level[entry.id] < _USER]
+    own = packing.core[len(shared) :]
+    blocks = [core_block(part, packing.level) for part in (shared, own)]
+    return blocks[0], blocks[1], tuple(entry.id for entry in packing.core)
+
+
+def _told(entry: Entry) -> Entry:
+    if entry.kind != Kind.TOOL_NOTE or entry.trigger is not None:
+        return entry
+    return replace(entry, kind=Kind.RULE, text=f"With the tool {noted_tool(entry)}: {entry.text}")
+
+
+def worth_recalling(
+    context: Context,
+    ranked: Sequence[Ranked],
+    request: Request,
+    *,
+    profile: Profile,
+    now: datetime,
+    said: Collection[str] = (),
+) -> tuple[Entry, ...]:
+    """What to put before the last user message of a conversation that goes on, least relevant first.
+
+    Chosen as in `compile_context`, within `profile.core_tokens`. Entries that were `said` earlier in the conversation
+    are not said again and use up its slots; what stands in it anyway is not said either, nor what is not related to
+    the message at all.
+    """
+    out = {*_left_out(context, request, now), *said}
+    waiting = {entry.id: entry for entry in context.entries if entry.id not in out and _waits(entry)}
+    rules = sum(key in context.by_id and context.by_id[key].kind == Kind.RULE for key in said)
+    left = replace(
+        profile, recalled=max(0, profile.recalled - len(said)), recalled_rules=max(0, profile.recalled_rules - rules)
+    )
+    keys = _by_relevance(waiting, [one for one in ranked if one.score > 0], left)
+    # Looked at one by one, since few are needed: a search in a long conversation for each entry would take long.
+    text = "\n".join(message.text for message in request.messages)
+    found = (waiting[key] for key in keys if not _stands(waiting[key], request, text))
+    return _packed(found, Message(role="user", text=""), left, room=profile.core_tokens)[0]
+
+
+def _stands(entry: Entry, request: Request, text: str) -> bool:
+    """Whether a conversation says it anyway: an example as an exchange of its own, anything else word for word."""
+    if entry.kind != Kind.EXAMPLE or entry.trigger is None:
+        return entry.text in text
+    if entry.trigger not in text:
+        return False
+    pairs = zip(request.messages, request.messages[1:], strict=False)
+    return any(
+        said.role == "user" and then.role == "assistant" and entry.trigger in said.text and entry.text in then.text
+        for said, then in pairs
+    )
+
+
+# ── choosing ────────────────────────────────────────────────────────────────────────────────
+
+
 def _left_out(context: Context, request: Request, now: datetime) -> dict[str, str]:
     """Entries that no budget could bring in, with the reason."""
     current = {entry.id for entry in context.entries if entry.status == Status.ACTIVE and not _expired(entry, now)}
@@ -223,21 +303,31 @@ class _Packing:
 
     def add_recalled(self, waiting: Mapping[str, Entry], recalled: Sequence[Ranked], own: Message) -> tuple[Entry, ...]:
         """Pack what was recalled, most relevant first; returns what fits, least relevant first."""
-        shown: list[Entry] = []
-        style = self.profile.style
+        entries = [waiting[key] for key in _by_relevance(waiting, recalled, self.profile)]
         room = self.left + message_tokens(self.profile, [own])
-        for key in _by_relevance(waiting, recalled, self.profile):
-            if len(shown) >= self.profile.recalled:
-                break
-            longer = [waiting[key], *shown]
-            if message_tokens(self.profile, tail(own, longer, style)) > room:
-                self.dropped[key] = "over the budget"
-            else:
-                shown = longer
-        return tuple(shown)
+        shown, over = _packed(entries, own, self.profile, room=room)
+        self.dropped.update(dict.fromkeys(over, "over the budget"))
+        return shown
 
     def _place(self, entry: Entry) -> tuple[int, str, int, str]:
         return (section(entry, self.level[entry.id])[0], *entry.order)
+
+
+def _packed(
+    entries: Iterable[Entry], own: Message, profile: Profile, *, room: int
+) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
+    """Of entries by falling relevance, those that fit into `room` tokens with the message; ids of those too long."""
+    shown: list[Entry] = []
+    over: list[str] = []
+    for entry in entries:
+        if len(shown) >= profile.recalled:
+            break
+        longer = [entry, *shown]
+        if message_tokens(profile, tail(own, longer, profile.style)) > room:
+            over.append(entry.id)
+        else:
+            shown = longer
+    return tuple(shown), tuple(over)
 
 
 def _by_relevance(waiting: Mapping[str, Entry], recalled: Sequence[Ranked], profile: Profile) -> list[str]:

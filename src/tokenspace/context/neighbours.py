@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tokenspace.domain import Attempt, Case, Entry, Episode, Evidence, Feedback, Kind, Put, Ranked, Signal, Status
+from tokenspace.domain import Case, Edit, Entry, Episode, Evidence, Feedback, Kind, Put, Ranked, Signal, Status
 
 Lesson = tuple[str, str]
 """What an example teaches: its trigger but for case and white space, and its answer."""
 
 Sayers = Mapping[Lesson, frozenset[str]]
-"""The principals who taught each lesson. A lesson that is not in it was written by hand, with an operator's right."""
+"""The principals who taught each lesson. One that is not in it was written by hand."""
 
 MIN_VOTES: Final = 0.3
 """Below this sum of similarities the neighbours are too far away to contradict anything."""
@@ -28,8 +28,12 @@ SEATS: Final = 2
 SEVERAL: Final = 3
 """From so many principals on, one against the others can be told apart; two who disagree cannot."""
 
+BY_HAND: Final = ""
+"""Stands for whoever wrote an example by hand, which takes an operator's rights."""
+
 _OUTPUT: Final = frozenset({Signal.CORRECTION, Signal.EDIT, Signal.DEMONSTRATION})
-_TEACHING_TIER: Final = 1
+TEACHING_TIER: Final = 1
+"""Up to this tier an example was judged as that of somebody who may teach here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,15 +53,15 @@ def lesson_of(entry: Entry) -> Lesson:
     return _folded(entry.trigger or ""), entry.text.strip()
 
 
-def sayers(attempts: Iterable[Attempt], cases: Iterable[Case]) -> Sayers:
-    """Who taught what, by the attempts to add it and the cases that the same feedback made."""
+def sayers(edits: Iterable[Edit], cases: Iterable[Case]) -> Sayers:
+    """Who taught what, by the edits to add it, accepted or not, and the cases that the same feedback made."""
     principals = {source: case.principal for case in cases for source in case.sources[:1]}
     return _gathered(
         (lesson_of(op.entry), principals[id])
-        for attempt in attempts
-        for op in (attempt.edit.ops if attempt.edit else ())
-        if isinstance(op, Put) and op.entry.kind is Kind.EXAMPLE and attempt.edit
-        for id in attempt.edit.evidence
+        for edit in edits
+        for op in edit.ops
+        if isinstance(op, Put) and op.entry.kind is Kind.EXAMPLE
+        for id in edit.evidence
         if id in principals
     )
 
@@ -97,7 +101,7 @@ def taught(evidence: Evidence) -> list[Entry]:
     waiting = [
         op.entry
         for attempt in evidence.held
-        if attempt.verdict.tier <= _TEACHING_TIER
+        if attempt.verdict.tier <= TEACHING_TIER
         for op in (attempt.edit.ops if attempt.edit else ())
         if isinstance(op, Put) and op.entry.kind is Kind.EXAMPLE
     ]
@@ -121,45 +125,78 @@ def _folded(text: str) -> str:
 class Voting:
     """Who of the ranked neighbours votes on an example, and what comes of it.
 
-    The `neighbours` nearest vote. Where `SEVERAL` principals have taught, or one beside the `trusted` (the operators,
-    and whatever was written by hand), nobody has a vote for what they taught themselves, at most `SEATS` neighbours
-    of one principal vote, and an example is contradicted by two of them at least. So one teacher who is careless, or
-    lies, can neither support his own lessons by many more nor keep out those of the others. His own lessons may still
-    speak against him where the others' have nothing to say for him.
+    The `neighbours` nearest vote. Where `SEVERAL` principals teach, or one beside the `trusted` (the operators, and
+    whoever wrote by hand), nobody has a vote for what they taught themselves, at most `SEATS` neighbours of one
+    principal vote, and an example is contradicted by two of them at least. So one teacher who is careless, or lies,
+    cannot support his own lessons by many more, and cannot keep out those of others. His own lessons still speak
+    against him where the others' have nothing to say for him. `teachers` are those who may teach here now (None:
+    everybody); what only others taught has no vote, nor what only the `discredited` did
+    (each with the reason in words).
     """
 
     neighbours: int
     outvoted: float
     said_by: Sayers = field(default_factory=dict[Lesson, frozenset[str]])
+    teachers: frozenset[str] | None = None
     trusted: frozenset[str] = frozenset()
+    discredited: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def against(self, entry: Entry, others: Sequence[Entry], ranked: Sequence[Ranked]) -> Contradiction | None:
         """Why those of `others` that are nearest to an example speak against it; None if they do not."""
-        answers = {other.id: other.text for other in others}
-        by = {other.id: self.said_by.get(lesson_of(other), frozenset[str]()) for other in others}
+        by = {other.id: who for other in others if (who := self.voices(lesson_of(other)) - self.discredited.keys())}
+        answers = {other.id: other.text for other in others if other.id in by}
+        ranked = [one for one in ranked if one.id in by]
         authors = self.authors(entry)
-        if not self.several(authors.union(*by.values()), unsigned=not all(by.values())):
+        if not self.several(self.voices(lesson_of(entry)).union(*by.values())):
             return contradiction(entry.text, ranked[: self.neighbours], answers, outvoted=self.outvoted)
         jury = self._jury(ranked, by, authors)
         found = contradiction(entry.text, jury, answers, outvoted=self.outvoted)
         if found:
-            rivals = [by[one.id] for one in jury if answers[one.id] == found.rival]
-            apart = frozenset[str]().union(*rivals)
-            heard = len(apart) >= MIN_RIVALS or apart & self.trusted or not all(rivals)
-            return found if heard else None
+            rivals = frozenset[str]().union(*(by[one.id] for one in jury if answers[one.id] == found.rival))
+            return found if len(rivals) >= MIN_RIVALS or rivals & self._beyond_doubt else None
         if authors and not any(answers[one.id] == entry.text for one in jury):
-            own = [one for one in ranked if by[one.id] and by[one.id] <= authors]
+            own = [one for one in ranked if by[one.id] <= authors]
             return contradiction(entry.text, own[: self.neighbours], answers, outvoted=self.outvoted)
         return None
 
     def authors(self, entry: Entry) -> frozenset[str]:
-        """Who taught an example, without the trusted: theirs are not doubted for being theirs."""
-        return self.said_by.get(lesson_of(entry), frozenset[str]()) - self.trusted
+        """Which teachers taught an example, without the trusted: theirs are not doubted for being theirs."""
+        return self.voices(lesson_of(entry)) - self._beyond_doubt
 
-    def several(self, principals: frozenset[str], *, unsigned: bool = False) -> bool:
+    def distrust(self, entry: Entry) -> str:
+        """Why nothing is taken on the word of those who taught an example; empty if somebody's word counts."""
+        authors = self.authors(entry)
+        return "; ".join(self.discredited[one] for one in sorted(authors)) if authors <= self.discredited.keys() else ""
+
+    def witnesses(self, case: Case) -> frozenset[str]:
+        """Which teachers say what a case says."""
+        expected = case.grader.expected
+        lesson = (_folded(case.request.query), expected.strip() if isinstance(expected, str) else "")
+        return self._teaching(self.said_by.get(lesson, frozenset[str]()) | {case.principal}) - self.discredited.keys()
+
+    def may_teach(self, principal: str) -> bool:
+        """Whether a principal has a vote here."""
+        return bool(self._teaching(frozenset({principal})))
+
+    def may_be_doubted(self, principals: frozenset[str]) -> bool:
+        """Whether none of these principals is beyond doubt."""
+        return bool(principals) and not principals & self._beyond_doubt
+
+    def several(self, principals: frozenset[str]) -> bool:
         """Whether one of these principals can be told apart from the others."""
-        doubted = principals - self.trusted
-        return len(doubted) >= SEVERAL or bool(doubted and (unsigned or principals & self.trusted))
+        doubted = principals - self._beyond_doubt
+        return len(doubted) >= SEVERAL or bool(doubted and principals & self._beyond_doubt)
+
+    @property
+    def _beyond_doubt(self) -> frozenset[str]:
+        return self.trusted | {BY_HAND}
+
+    def voices(self, lesson: Lesson) -> frozenset[str]:
+        """Which of those who may teach here taught a lesson."""
+        return self._teaching(self.said_by.get(lesson, frozenset({BY_HAND})))
+
+    def _teaching(self, principals: frozenset[str]) -> frozenset[str]:
+        return principals if self.teachers is None else principals & (self.teachers | self._beyond_doubt)
 
     def _jury(
         self, ranked: Sequence[Ranked], by: Mapping[str, frozenset[str]], authors: frozenset[str]
@@ -167,7 +204,7 @@ class Voting:
         chosen, seats = list[Ranked](), Counter[str]()
         for one in ranked:
             others = by[one.id] - authors
-            free = not by[one.id] or others & self.trusted or any(seats[name] < SEATS for name in others)
+            free = others & self._beyond_doubt or any(seats[name] < SEATS for name in others)
             if free and len(chosen) < self.neighbours:
                 seats.update(others)
                 chosen.append(one)

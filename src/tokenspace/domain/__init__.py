@@ -47,11 +47,13 @@ from tokenspace.domain.judgement import (
     Session,
     Verdict,
 )
+from tokenspace.domain.keys import ApiKey, Right
 from tokenspace.domain.prompts import Evidence, Profile, Prompt, Proposal, Ranked
 
 __all__ = [
     "MAX_NAME_CHARS",
     "MAX_TEXT_BYTES",
+    "ApiKey",
     "Attempt",
     "Basis",
     "Blame",
@@ -85,6 +87,7 @@ __all__ = [
     "Request",
     "Restore",
     "Revision",
+    "Right",
     "Role",
     "Run",
     "Scope",

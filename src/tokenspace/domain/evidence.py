@@ -85,7 +85,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What an agent did with a prompt, not yet recorded."""
+    """What an agent did with a prompt, not yet recorded.
+
+    `error` says why there is no answer, "" if there is one: `output` is empty then, so that it can never be taken for
+    a right one, and what came of it is in `messages`.
+    """
 
     output: str
     messages: tuple[Message, ...] = ()
@@ -93,6 +97,7 @@ class Run:
     usage: Usage = Usage()
     latency_s: float = 0.0
     model: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,9 @@ class Verdict:
     score, in [−1, 1]. `support` counts the distinct principals that the evidence for it came from. `basis` says why
     a head may move (I1); "policy" means unverified until it is replayed. An accepting verdict with a `share` below 1
     admits the edit to a canary of that share of the sessions, and not yet to the served line.
+
+    `tested` is a digest of the prompts that were compared. Where they have changed since, a test of the same
+    operations begins anew, and what the earlier ones came to is kept as a factor in `e_before`.
     """
 
     decision: Decision = "defer"
@@ -45,6 +48,8 @@ class Verdict:
     support: int = 0
     share: float = 1.0
     model: str = ""
+    tested: str = ""
+    e_before: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

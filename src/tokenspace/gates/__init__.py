@@ -22,7 +22,7 @@ from tokenspace.gates.static import StaticChecks
 from tokenspace.gates.tier import tier
 from tokenspace.gates.trial import Condition, Criterion, Trial
 from tokenspace.gates.trigger import TriggerCheck
-from tokenspace.gates.watch import Look, Watch
+from tokenspace.gates.watch import Look, Watch, promotion
 from tokenspace.gates.why import REPLAYS, Cause, why
 
 __all__ = [
@@ -63,6 +63,7 @@ __all__ = [
     "beside",
     "explain",
     "noise_floor",
+    "promotion",
     "report",
     "roll_back",
     "tier",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from tokenspace.domain import Signal, Verdict
 from tokenspace.gates.settings import T2
 from tokenspace.gates.trial import Trial
 from tokenspace.stats import Finding, Pair, PairedOutcomes, Panel
+
+LEAST_ALPHA: Final = 1e-9
+"""A level is above 0. An edit that failed so often has to convince as nothing ever did."""
 
 
 class Benefit:
@@ -22,6 +25,7 @@ class Benefit:
         """Accept, reject or defer, with fixes, breaks and e-values."""
         panel, pairs, finding = await _test(trial)
         numbers, test = numbers_of(panel, pairs), panel.pooled
+        numbers |= {"tested": trial.fingerprint(numbers["cases"]), "e_before": trial.e_before} if pairs else {}
         counts = f"{test.fixes} fixed, {test.breaks} broken in {test.pairs} pair(s)"
         measured = [pair for pair in pairs if pair.case not in trial.replayer.not_replayable]
         if PairedOutcomes(pairs=measured).must_defer:
@@ -44,8 +48,9 @@ class Benefit:
 async def _test(trial: Trial) -> tuple[Panel, list[Pair], Finding]:
     settings, panel, pairs = trial.settings, trial.panel(), list[Pair]()
     alpha, cap = settings.alpha.get(trial.tier, 0.05), settings.cap.get(trial.tier, 200)
+    alpha *= max(min(1.0, trial.e_before), LEAST_ALPHA)
     finding: Finding = "continue"
-    for case, old, new in trial.affected:
+    for case, old, new in trial.open_to_test:
         pair = await trial.pair(case, old, new)
         pairs.append(pair)
         if pair.difference is None or case.id in trial.replayer.not_replayable:
@@ -88,4 +93,6 @@ def _unverified(trial: Trial, panel: Panel, counts: str) -> str:
     if _convincing(trial, panel):
         wanted = panel.drop + 1
         return f"unverified: it needs the evidence of {wanted} distinct principals, each dispensable; {counts}"
-    return f"unverified: only {len(trial.affected)} verified case(s) would show a difference; {counts}"
+    if trial.e_before < 1 and panel.pooled.e_benefit >= 1 / trial.settings.alpha.get(trial.tier, 0.05):
+        return f"unverified: it helps now, but earlier tests of it failed (e-value {trial.e_before:.2g}); {counts}"
+    return f"unverified: only {len(trial.open_to_test)} verified case(s) would show a difference; {counts}"

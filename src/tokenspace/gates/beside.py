@@ -36,7 +36,7 @@ async def beside(run: Runtime, graders: Callable[[GraderSpec], Grader], attempt:
     """The cases of an attempt's verdict, in the order of its test, with what is remembered of their replays.
 
     No model is asked. The prompts are those of the context that stands now or, where it moved on, of the one that the
-    attempt was made for; a case that was forgotten since is left out.
+    attempt was made for; answers are missing where neither was tested. A case that was forgotten since is left out.
     """
     verdict, replayer = attempt.verdict, Replayer(run, graders, attempt.scope)
     known = {case.id: case for case in replayer.cases}
@@ -57,12 +57,12 @@ async def beside(run: Runtime, graders: Callable[[GraderSpec], Grader], attempt:
 def _arms(
     run: Runtime, replayer: Replayer, attempt: Attempt
 ) -> Iterator[Callable[[Case], tuple[Prompt, Prompt] | None]]:
-    """The prompts of both arms: from the context as it is, then as it was."""
+    """The prompts of both arms: from the context as it is, then as it was; what was committed stands in it by now."""
     store, scope, edit = run.store, attempt.scope, attempt.edit
     if edit is None:
         return
     now: Heads = store.heads(scope, branch=attempt.branch)
-    for heads in dict.fromkeys((now, attempt.heads)):
+    for heads in dict.fromkeys((attempt.heads,) if attempt.revision else (now, attempt.heads)):
         try:
             context: Context = store.context(scope, heads)
             candidate = apply(context, edit, vectors=run.recall.index(new_texts(context, edit)))

@@ -8,9 +8,10 @@ most. A confirmed break there is a contradiction, and support has already decide
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from tokenspace.context import Voting, sayers, voters
+from tokenspace.context import Voting, discredited, sayers, voters
 from tokenspace.domain import Drop, Entry, Evidence, Kind, Put, Verdict
 from tokenspace.gates.settings import T1
 from tokenspace.gates.trial import Affected, Trial
@@ -30,19 +31,24 @@ class Contested:
             return None
         if trial.tier < T1:
             return trial.verdict("accept", "policy", "it changes nobody else's context; unverified by replay")
-        outvoted = [reason for entry in _examples(trial) if (reason := self._outvoted(entry, trial))]
-        dropped = [op.id for op in trial.proposal.edit.ops if isinstance(op, Drop)]
-        if not outvoted and not dropped:
+        voting = _voting(trial)
+        outvoted = [
+            reason
+            for entry in _examples(trial)
+            if (reason := self._outvoted(entry, trial, voting) or voting.distrust(entry))
+        ]
+        if not outvoted and not any(isinstance(op, Drop) for op in trial.proposal.edit.ops):
             return trial.verdict("accept", "policy", "no example near it disagrees; unverified by replay")
         previous = trial.proposal.previous
-        free = trial.budget.left("calls") < 1
+        # No replay is spent on what a discredited teacher says: only a person lets that in.
+        free = trial.budget.left("calls") < 1 or any(voting.distrust(entry) for entry in _examples(trial))
         if outvoted and free and previous and previous.verdict.decision == "defer":
             return previous.verdict  # nothing new can be learned for free
         if outvoted and (free or previous is None):
             return trial.verdict("defer", "policy", f"held back: {outvoted[0]}")
-        return await self._settle(trial, outvoted[0] if outvoted else "")
+        return await self._settle(trial, outvoted[0] if outvoted else "", voting)
 
-    def _outvoted(self, entry: Entry, trial: Trial) -> str:
+    def _outvoted(self, entry: Entry, trial: Trial, voting: Voting) -> str:
         """Why the examples nearest to it speak against it; empty if they do not."""
         evidence = trial.proposal.evidence
         closed = closed_answers(evidence)
@@ -52,27 +58,32 @@ class Contested:
         held = [other for other in others if other.id not in evidence.context.vectors]
         vectors = {**evidence.context.vectors, **self._recall.index(held)}
         ranked = self._recall.rank(others, vectors, entry.trigger or entry.text)
-        found = _voting(trial).against(entry, others, ranked)
+        found = voting.against(entry, others, ranked)
         return found.words if found else ""
 
-    async def _settle(self, trial: Trial, contested: str) -> Verdict:
+    async def _settle(self, trial: Trial, contested: str, voting: Voting) -> Verdict:
+        gone = _dropped(trial)
+        doubted = bool(gone) and all(voting.distrust(entry) for entry in gone)
+        # What stands on the word of a discredited teacher must show to stay what a contested lesson shows to come in.
+        tolerated = trial.settings.needed_fixes - 1 if doubted else 0
         outcomes = PairedOutcomes()
-        affected = trial.nearest_first(self._recall, _of_others(trial))
+        affected = trial.nearest_first(self._recall, _of_others(trial, voting))
         for case, old, new in affected[: trial.settings.guard_cases]:
             outcomes = PairedOutcomes(pairs=(*outcomes.pairs, await trial.pair(case, old, new)))
-            if outcomes.breaks > outcomes.fixes:
+            if outcomes.breaks > outcomes.fixes + tolerated:
                 break
         fixes, breaks, seen = outcomes.fixes, outcomes.breaks, tuple(pair.case for pair in outcomes.pairs)
         found = f"{fixes} fixed, {breaks} broken of {len(seen)} affected case(s) replayed"
         numbers: dict[str, Any] = {"fixes": fixes, "breaks": breaks, "pairs": len(seen), "cases": seen}
         if outcomes.must_defer:
             return trial.verdict("defer", "policy", "too many replays could not be measured", **numbers)
-        if breaks > fixes:
+        if breaks > fixes + tolerated:
             return trial.verdict(
                 "reject", "tested", _joined(f"it contradicts what is verified: {found}", contested), **numbers
             )
         if not contested:
-            return trial.verdict("accept", "tested" if seen else "policy", f"no worse without it: {found}", **numbers)
+            words = "taught by somebody discredited" if doubted else "no worse without it"
+            return trial.verdict("accept", "tested" if seen else "policy", f"{words}: {found}", **numbers)
         if fixes - breaks >= trial.settings.needed_fixes:
             return trial.verdict("accept", "tested", f"it helps where it matters: {found}", **numbers)
         return trial.verdict("defer", "policy", _joined("held back", contested, found), **numbers)
@@ -88,24 +99,31 @@ def closed_answers(evidence: Evidence) -> frozenset[str]:
 
 
 def _voting(trial: Trial) -> Voting:
-    settings = trial.settings
-    return Voting(
+    settings, tried = trial.settings, trial.replayer.attempts()
+    edits = [*(one.edit for one in tried if one.edit), trial.proposal.edit]
+    voting = Voting(
         neighbours=settings.neighbours,
         outvoted=settings.outvoted,
-        said_by=sayers(trial.replayer.attempts(), trial.replayer.cases),
+        said_by=sayers(edits, trial.replayer.cases),
+        teachers=settings.teachers,
         trusted=settings.operators,
     )
+    return replace(voting, discredited=discredited(tried, trial.proposal.incumbent, voting))
 
 
-def _of_others(trial: Trial) -> list[Affected]:
+def _of_others(trial: Trial, voting: Voting) -> list[Affected]:
     """The affected cases, without those of the lesson's own teachers where several teach: no one is his own witness."""
-    voting, old = _voting(trial), trial.proposal.incumbent.by_id
-    about = _examples(trial) + [old[op.id] for op in trial.proposal.edit.ops if isinstance(op, Drop) and op.id in old]
-    authors = frozenset[str]().union(*(voting.authors(entry) for entry in about))
-    if not voting.several(frozenset(case.principal for case in trial.replayer.cases)):
+    authors = frozenset[str]().union(*map(voting.authors, [*_examples(trial), *_dropped(trial)]))
+    told = {case.id: voting.witnesses(case) for case, _, _ in trial.affected}
+    if not voting.several(authors.union(*told.values())):
         return trial.affected
-    return [arms for arms in trial.affected if arms[0].principal not in authors]
+    return [arms for arms in trial.affected if told[arms[0].id] - authors]
 
 
 def _examples(trial: Trial) -> list[Entry]:
     return [op.entry for op in trial.proposal.edit.ops if isinstance(op, Put) and op.entry.kind is Kind.EXAMPLE]
+
+
+def _dropped(trial: Trial) -> list[Entry]:
+    old = trial.proposal.incumbent.by_id
+    return [old[op.id] for op in trial.proposal.edit.ops if isinstance(op, Drop) and op.id in old]

@@ -40,7 +40,7 @@ class Guard:
 
     def _left(self, trial: Trial, verdict: Verdict) -> list[Affected]:
         tested, burnt = set(verdict.cases), broken_before(trial)
-        left = [arms for arms in trial.affected if arms[0].id not in tested]
+        left = [arms for arms in trial.open_to_test if arms[0].id not in tested]
         nearest = trial.nearest_first(self._recall, left)
         return sorted(nearest, key=lambda arms: arms[0].id not in burnt)[: trial.settings.guard_pairs]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from tokenspace.budget import Budget
 from tokenspace.context import edit_key
-from tokenspace.domain import Canary, GraderSpec, Proposal, Verdict, digest
+from tokenspace.domain import Canary, GraderSpec, Proposal, Usage, Verdict, digest
 from tokenspace.errors import BudgetExceeded, BudgetTooSmall
 from tokenspace.gates.audit import Audit
 from tokenspace.gates.benefit import Benefit
@@ -41,9 +41,9 @@ class ReplayGate:
         self._graders = graders
         self.settings = settings or GateSettings()
         self._criteria = criteria or (
-            StaticChecks(), Pinned(), FullTraffic(), Contested(run.recall), TriggerCheck(), Shorter(), Benefit()
+            StaticChecks(), FullTraffic(), Contested(run.recall), TriggerCheck(), Shorter(), Benefit()
         )  # fmt: skip
-        self._conditions = conditions if conditions is not None else (Guard(run.recall), Audit(), Stage())
+        self._conditions = conditions if conditions is not None else (Pinned(), Guard(run.recall), Audit(), Stage())
 
     @property
     def name(self) -> str:
@@ -68,6 +68,9 @@ class ReplayGate:
     def trial(self, proposal: Proposal, budget: Budget) -> Trial:
         """The proposal with its tier and the means to replay it, before anything was asked."""
         replayer = Replayer(self._run, self._graders, proposal.incumbent.scope)
+        before = proposal.previous.verdict if proposal.previous else Verdict()
+        # A deferred edit goes on: what it has cost already is a part of what it costs.
+        spent = before.usage if before.decision == "defer" else Usage()
         return Trial(
             gate=self.name,
             proposal=proposal,
@@ -75,7 +78,7 @@ class ReplayGate:
             settings=self.settings,
             replayer=replayer,
             budget=budget,
-            spent_before=budget.usage,
+            spent_before=budget.usage - spent,
             canary=self._asking(proposal, replayer.canaries()),
         )
 

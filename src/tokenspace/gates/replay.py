@@ -24,7 +24,7 @@ from tokenspace.domain import (
     Scope,
     digest,
 )
-from tokenspace.errors import AuthFailed, BudgetTooSmall, ModelError, UsageError
+from tokenspace.errors import AuthFailed, BudgetTooSmall, ModelError, TokenspaceError, UsageError
 from tokenspace.loop import Runtime, render
 from tokenspace.protocols import Grader
 
@@ -168,14 +168,14 @@ class Replayer:
         return None
 
     async def _graded(self, case: Case, done: Run, grader: Grader, budget: Budget, key: str) -> float | None:
-        """The grade, remembered where a model was paid for it."""
+        """The grade, remembered where a model was paid for it. What is no number in [0, 1] measures nothing."""
         if case.grader.name not in _PAID or not key:
-            return await grader.grade(case, done.output, budget=budget)
+            return await _grade(grader, case, done.output, budget)
         memo = digest([key, "score", case.grader])
         known = self._run.store.outcome(self._scope, memo)
         if known is not None:
             return float(known.run.output)
-        score = await grader.grade(case, done.output, budget=budget)
+        score = await _grade(grader, case, done.output, budget)
         if score is not None:
             self._run.store.save_outcome(self._scope, Outcome(key=memo, case=case.id, run=Run(output=repr(score))))
         return score
@@ -197,3 +197,18 @@ class Replayer:
 
     async def _replayed(self, case: Case, prompt: Prompt, *, budget: Budget, seed: int) -> Run | None:
         return await self._run.agent.replay(prompt, recorded=case.recorded, budget=budget, seed=seed)
+
+
+async def _grade(grader: Grader, case: Case, output: str, budget: Budget) -> float | None:
+    """What a grader says, which may be foreign code: if it raises, nothing was measured."""
+    try:
+        return _score(await grader.grade(case, output, budget=budget))
+    except (TokenspaceError, AssertionError):
+        raise  # a budget or a key is for the caller, a broken promise of ours for the developer
+    except Exception:  # noqa: BLE001 (the top of foreign code: its failure is a failed measurement)
+        return None
+
+
+def _score(said: float | None) -> float | None:
+    """A score, or None for what a foreign grader should not have said; NaN lies between no two numbers."""
+    return said if said is not None and 0 <= said <= 1 else None

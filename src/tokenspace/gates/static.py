@@ -6,18 +6,10 @@ import re
 from typing import Final
 
 from tokenspace.context import new_texts, validate
+from tokenspace.context.secrets import secret_in
 from tokenspace.domain import Entry, Kind, Origin, Verdict
 from tokenspace.errors import InvalidEdit
 from tokenspace.gates.trial import Trial
-
-_SECRETS: Final = {
-    "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
-    "a cloud access key": re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
-    "an API key": re.compile(r"\b(?:sk|pk|rk)[-_](?:live|test|ant|proj|or)?[-_]?[A-Za-z0-9_-]{20,}"),
-    "an access token": re.compile(r"\b(?:ghp|gho|ghs|github_pat|glpat|xox[abprs])[-_][A-Za-z0-9_-]{16,}"),
-    "a signed web token": re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
-}
-
 
 _OVERRIDES: Final = {
     "an order to ignore other instructions": re.compile(
@@ -63,8 +55,7 @@ def _too_long(entry: Entry, trial: Trial) -> str:
 
 
 def _secret(entry: Entry) -> str:
-    text = f"{entry.trigger or ''}\n{entry.text}"
-    found = next((name for name, pattern in _SECRETS.items() if pattern.search(text)), "")
+    found = secret_in(f"{entry.trigger or ''}\n{entry.text}")
     return f"it contains {found}" if found else ""
 
 
@@ -99,7 +90,8 @@ def _copied(entry: Entry, trial: Trial) -> str:
     own = set(trial.proposal.edit.evidence)
     for case in trial.replayer.cases:
         answer = case.grader.expected
-        long = isinstance(answer, str) and len(answer) >= _COPIED_CHARS
-        if long and answer in entry.text and not own.intersection(case.sources):
+        if not isinstance(answer, str) or len(answer) < _COPIED_CHARS:
+            continue
+        if answer in entry.text and not own.intersection(case.sources):
             return f"it copies the answer of case {case.id}, which is not its own evidence"
     return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tokenspace.domain import Context, Drop, Edit, Feedback, Kind, Op, Patch, Put, Restore
+from tokenspace.domain import Context, Drop, Edit, Feedback, Kind, Op, Origin, Patch, Put, Restore
 from tokenspace.gates.settings import T0, T1, T2, T3, T4, GateSettings
 
 
@@ -15,7 +15,8 @@ def tier(edit: Edit, incumbent: Context, feedback: Sequence[Feedback], settings:
     teachers alone is T1 in any scope.
     """
     cited = [item for item in feedback if item.id in edit.evidence]
-    taught = bool(cited) and all(item.principal in settings.teachers for item in cited)
+    # What an agent or a tool says under a teacher's name is not what that teacher said.
+    taught = bool(cited) and all(item.principal in settings.teachers and item.source >= Origin.USER for item in cited)
     kinds = (kind for op in edit.ops for kind in _kinds(op, incumbent))
     return max((_of_kind(kind, incumbent, taught=taught) for kind in kinds), default=T4)
 

@@ -22,6 +22,7 @@ from tokenspace.domain import (
     Put,
     Usage,
     Verdict,
+    digest,
 )
 from tokenspace.gates.cases import fit_to_test
 from tokenspace.gates.replay import Arms, Replayer
@@ -88,13 +89,37 @@ class Trial:
         """The cases whose compiled bytes change; for all others the difference is 0, free and exact."""
         return [arms for arms in self._arms if arms[1].compiled_hash != arms[2].compiled_hash]
 
+    @property
+    def open_to_test(self) -> list[Affected]:
+        """The affected cases that may speak for an edit: pinned ones can only speak against it."""
+        return [arms for arms in self.affected if not arms[0].pinned]
+
     @cached_property
     def unaffected(self) -> list[Affected]:
         """The cases whose compiled bytes stay the same."""
         return [arms for arms in self._arms if arms[1].compiled_hash == arms[2].compiled_hash]
 
+    def fingerprint(self, cases: Sequence[str]) -> str:
+        """Names the pairs of prompts that a test of these cases compares, in their order."""
+        arms = {case.id: (old.compiled_hash, new.compiled_hash) for case, old, new in self._arms}
+        return digest([arms.get(id) for id in cases])
+
+    @cached_property
+    def e_before(self) -> float:
+        """What earlier tests of the same operations came to, where their prompts have changed since; 1 without any.
+
+        While the prompts stay as they were, a test goes on. Beginning anew would give an edit another chance of α with
+        every move of the head, so the product over all of its tests must convince, too: it is a martingale under "it
+        helps at none of these heads". That it once helped does not help it now.
+        """
+        last = self.proposal.previous.verdict if self.proposal.previous else None
+        if last is None or not last.tested or last.model != self.replayer.profile.model:
+            return 1.0
+        goes_on = last.tested == self.fingerprint(last.cases)
+        return last.e_before * (1.0 if goes_on else last.e_benefit)
+
     def nearest_first(self, recall: Recall, affected: Sequence[Affected]) -> list[Affected]:
-        """Affected cases by their likeness to what the edit is about."""
+        """Affected cases by their likeness to what the edit is about; those that recall leaves out come last."""
         texts = [entry.trigger or entry.text for entry in self.written]
         old = self.proposal.incumbent.by_id
         texts += [old[op.id].trigger or "" for op in self.proposal.edit.ops if isinstance(op, Drop) and op.id in old]
@@ -103,7 +128,7 @@ class Trial:
         queries = [Entry(id=case.id, kind=Kind.EXAMPLE, doc="", text=case.request.query) for case, _, _ in affected]
         ranked = recall.rank(queries, recall.index(queries), texts[0])
         order = {one.id: place for place, one in enumerate(ranked)}
-        return sorted(affected, key=lambda arm: order[arm[0].id])
+        return sorted(affected, key=lambda arm: order.get(arm[0].id, len(order)))
 
     @property
     def written(self) -> list[Entry]:

@@ -9,12 +9,14 @@ write.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from tokenspace.budget import Budget
 from tokenspace.canary import PREFIX, begin
 from tokenspace.context import edit_key
 from tokenspace.domain import Attempt, Canary, Reading, Scope, digest
+from tokenspace.errors import NotFound
 from tokenspace.gates.pipeline import ReplayGate
 from tokenspace.gates.rollback import roll_back
 from tokenspace.gates.settings import GateSettings
@@ -91,7 +93,7 @@ class Watch:
             made = store.revision(scope, canary.revision)
             told = {item.id for item in store.feedback(scope)}
             attempt = Attempt(
-                scope=scope, key=digest(["promote", canary.id]), proposer=made.author, heads=store.heads(scope),
+                scope=scope, key=promotion(canary), proposer=made.author, heads=store.heads(scope),
                 evidence=tuple(id for id in made.edit.evidence if id in told), edit=made.edit, at=self._run.clock(),
             )  # fmt: skip
             judged = await judge(self._run, self._gate, attempt, budget=budget)
@@ -110,7 +112,7 @@ class Watch:
         """Note that it was promoted to the served line by a revision: from here on it is watched there."""
         now = replace(canary, state="served", promoted=revision, share=1.0)
         self._run.store.save_canary(now)
-        self._run.store.drop_branch(canary.scope, canary.branch)
+        self._drop(canary)
         return now
 
     def stop(self, canary: Canary, reason: str) -> Canary:
@@ -122,8 +124,8 @@ class Watch:
         if canary.promoted is not None:
             bad = store.revision(canary.scope, canary.promoted)
             roll_back(self._run, bad, f"canary: {reason}", author="canary@1", gate=self._gate.name)
-        elif canary.branch in store.branches(canary.scope):
-            store.drop_branch(canary.scope, canary.branch)
+        else:
+            self._drop(canary)
         verdict = replace(
             made.verdict, decision="reject", basis="tested", reason=f"rolled back: {reason}", share=canary.share
         )
@@ -137,6 +139,11 @@ class Watch:
         store.save_canary(stopped)
         return stopped
 
+    def _drop(self, canary: Canary) -> None:
+        """Offer its line no more; a rival, or whoever was killed in between, may have done so already."""
+        with suppress(NotFound):
+            self._run.store.drop_branch(canary.scope, canary.branch)
+
     def _next(self, canary: Canary, seen: Look) -> Canary:
         if canary.state == "served":
             done = seen.treated >= self.settings.watch_readings
@@ -147,8 +154,12 @@ class Watch:
         return replace(canary, share=wider[0]) if wider and enough else canary
 
     def _heal(self, scope: Scope) -> None:
-        """Begin what was committed to a canary's line by somebody who was killed before it began."""
+        """Finish what was committed by somebody who was killed before it was noted: an admission, or a promotion."""
         store = self._run.store
+        for canary in store.canaries(scope):
+            for one in store.attempts(canary.scope, key=promotion(canary)) if canary.state == "trial" else ():
+                if one.revision is not None:
+                    self.served(canary, one.revision)
         lines = {name: head for name, head in store.branches(scope).items() if name.startswith(PREFIX)}
         known = {one.revision for one in store.canaries(scope, ended=True)} if lines else set[str]()
         for head in lines.values():
@@ -163,6 +174,11 @@ class Watch:
             return len(readings)
         at = self._run.store.revision(canary.scope, canary.promoted).at
         return sum(one.treated and one.at <= at for one in readings)
+
+
+def promotion(canary: Canary) -> str:
+    """The key of the attempt that promotes a canary, whether the gate or a person decides: it happens once (I3)."""
+    return digest(["promote", canary.id])
 
 
 def _mean(scores: list[float]) -> float | None:

@@ -28,15 +28,15 @@ STILL: Final = 0.001
 
 _FAILURES, _NAMED = 5, 5
 
-Finding = Literal["entry", "either", "model", "gone", "unclear", "not replayable"]
+Finding = Literal["entry", "several", "model", "gone", "unclear", "not replayable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
     """What was found, with the numbers.
 
-    `finding`: "entry": one entry causes it (where two are needed together, one of them); "either": each of two does,
-    so that leaving out one alone changes nothing; "model": it shows without any entry; "gone": it does not happen
+    `finding`: "entry": one entry causes it (where two are needed together, one of them); "several": each of several
+    does, so that leaving out one alone changes nothing; "model": it shows without any entry; "gone": it does not happen
     again; "unclear": the replays or the budget did not suffice; "not replayable": the agent cannot be run again
     without effects. `entries` are the ids found, `probability` their posterior, and `suspects` the likeliest entries
     with the probability that each is involved. `confirmed` says that fresh replays with and without them, which
@@ -125,6 +125,7 @@ class _Search:
     stopped: str = ""
     replayable: bool = True
     confirmed: bool = False
+    each: list[int] = field(default_factory=list[int])
 
     async def cause(self) -> Cause:
         """Search, confirm, tell."""
@@ -143,19 +144,45 @@ class _Search:
     async def _search(self) -> None:
         while True:
             found = self.state.likeliest
+            if self.state.none_alone >= SURE and (found.kind == "many" or self.noise <= STILL):
+                return await self._find_each()
             if found.probability < SURE:
                 await self._look(self.state.next_group())
             elif not found.entries or await self._confirm(found.entries):
-                return
+                return None
+            elif found.kind == "either":
+                return await self._find_each()
+
+    async def _find_each(self) -> None:
+        """Find all that cause it on their own: a group shows it by itself if one of them is in it (Dorfman 1943)."""
+        everything = tuple(range(len(self.ids)))
+        if await self._shows_without(everything):
+            return await self._search()  # the model may do it by itself: that was told from noise only now
+        groups = [everything]
+        while groups:
+            group = groups.pop()
+            for half in (group[len(group) // 2 :], group[: len(group) // 2]):
+                others = tuple(i for i in range(len(self.ids)) if i not in half)
+                if half and await self._shows_without(others):
+                    if len(half) == 1:
+                        self.each.append(half[0])
+                    else:
+                        groups.append(half)
+        if self.each:
+            await self._confirm(tuple(sorted(self.each)))
+        return None
+
+    async def _shows_without(self, removed: tuple[int, ...]) -> bool | None:
+        """Whether it shows without these entries, by as many fresh replays as that takes."""
+        seen: list[bool] = []
+        while (found := self._settled(seen)) is None:
+            shown = await self._look(removed)
+            seen += [] if shown is None else [shown]
+        return found
 
     async def _confirm(self, entries: tuple[int, ...]) -> bool:
         """Whether fresh replays agree: it shows with all entries, and not without these."""
-        arms: dict[tuple[int, ...], list[bool]] = {(): [], entries: []}
-        while open_ := [arm for arm, seen in arms.items() if self._settled(seen) is None]:
-            for arm in open_:
-                shown = await self._look(arm)
-                arms[arm] += [] if shown is None else [shown]
-        self.confirmed = [self._settled(seen) for seen in arms.values()] == [True, False]
+        self.confirmed = bool(await self._shows_without(())) and not await self._shows_without(entries)
         return self.confirmed
 
     def _settled(self, seen: Sequence[bool]) -> bool | None:
@@ -203,22 +230,39 @@ class _Search:
     def _told(self, usage: Usage) -> Cause:
         best, involved = self.state.likeliest, self.state.involved
         finding: Finding = "unclear" if best.probability < SURE else _FINDINGS[best.kind]
+        found, probability = best.entries, best.probability
+        if self.each:
+            finding, found, probability = "several", tuple(self.each), self.state.none_alone
+            if len(found) == 1:  # the others were cleared by noise: one is left, and fresh replays decide
+                finding, probability = ("entry" if self.confirmed else "unclear"), SURE
+            involved = [1.0 if i in self.each else share for i, share in enumerate(involved)]
         if not self.replayable:
             finding = "not replayable"
-        entries = tuple(self.ids[i] for i in best.entries) if finding in ("entry", "either") else ()
-        order = sorted(range(len(self.ids)), key=lambda i: (-involved[i], i))[:_NAMED]
+        entries = tuple(self.ids[i] for i in sorted(found)) if finding in ("entry", "several") else ()
+        order = sorted(range(len(self.ids)), key=lambda i: (-involved[i], i))[: max(_NAMED, len(entries))]
+        done = self.confirmed or finding in ("model", "gone")
         cause = Cause(
-            finding=finding, entries=entries, probability=best.probability if finding == _FINDINGS[best.kind] else 0.0,
-            replays=self.done, confirmed=self.confirmed, suspects=tuple((self.ids[i], involved[i]) for i in order),
-            stopped="" if self.confirmed or (finding in ("model", "gone")) else self.stopped, usage=usage,
-        )  # fmt: skip
+            finding=finding,
+            entries=entries,
+            probability=0.0 if finding in ("unclear", "not replayable") else probability,
+            replays=self.done,
+            confirmed=self.confirmed,
+            suspects=tuple((self.ids[i], involved[i]) for i in order),
+            stopped="" if done else self.stopped,
+            usage=usage,
+        )
         return replace(cause, words=_words(cause, none_alone=self.state.none_alone))
 
 
-_FINDINGS: Final[Mapping[str, Finding]] = {"one": "entry", "either": "either", "model": "model", "gone": "gone"}
+_FINDINGS: Final[Mapping[str, Finding]] = {
+    "one": "entry",
+    "either": "several",
+    "many": "unclear",
+    "model": "model",
+    "gone": "gone",
+}
 _WORDS: Final[Mapping[Finding, str]] = {
     "entry": "one entry causes it",
-    "either": "each of two entries causes it, so that leaving out one alone changes nothing",
     "model": "it shows without any learned entry, too: the model does it by itself",
     "gone": "it does not happen again, though the prompt is the same",
     "not replayable": "the agent cannot run this episode again without effects, so nothing was found out",
@@ -232,5 +276,10 @@ def _words(cause: Cause, *, none_alone: float) -> str:
         return "no entry causes it alone: several do, and leaving out one of them changes nothing"
     if not cause.entries:
         return _WORDS[cause.finding]
-    confirmed = "confirmed" if cause.confirmed else "not confirmed"
-    return f"{_WORDS[cause.finding]} ({cause.probability:.1%} sure, {confirmed} on fresh replays)"
+    sure = "confirmed on fresh replays" if cause.confirmed else "not confirmed on fresh replays"
+    if cause.finding == "several":
+        count = (
+            f"each of {len(cause.entries)} entries" if cause.confirmed else "each of several entries, among them these,"
+        )
+        return f"{count} causes it on its own, so that leaving out one alone changes nothing ({sure})"
+    return f"{_WORDS[cause.finding]} ({cause.probability:.1%} sure, {sure})"

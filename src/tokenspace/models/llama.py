@@ -68,6 +68,7 @@ class LlamaModel:
         self._threads = threads or max(1, min(_cores(), MAX_THREADS))
         self._reuse_prefix = reuse_prefix
         self._server: Any = None
+        self._key = secrets.token_hex(32)
         self._lock = threading.Lock()
         self._profile = replace(_profile(path or _embedded(), context_tokens), deterministic=not reuse_prefix)
 
@@ -85,6 +86,16 @@ class LlamaModel:
     def profile(self) -> Profile:
         """What is known about the file; `model` is its name and size in bytes, so that other weights differ."""
         return self._profile
+
+    def listen(self) -> tuple[str, str]:
+        """Root URL, version prefix included, and key of the library's own server on loopback; loads the weights.
+
+        It speaks Chat Completions, Responses and Messages. Raises as the constructor says.
+        """
+        with self._lock:
+            if self._server is None:
+                self._server = self._load()
+            return f"{self._server.listening_address}/v1", self._key
 
     async def complete(self, prompt: Prompt, *, budget: Budget, seed: int = 0) -> Run:
         """One greedy completion; the first call loads the weights, which takes about a second."""
@@ -124,7 +135,7 @@ class LlamaModel:
                 self._server = self._load()
             try:
                 answer: Mapping[str, Any] = self._server.handle_chat_completions(body)
-            except (ValueError, RuntimeError) as error:
+            except (TypeError, ValueError, RuntimeError) as error:  # the first where it finds orjson installed
                 raise _refused(str(error)) from error
         if "error" in answer:
             raise _refused(str(answer["error"].get("message", "")))
@@ -147,7 +158,8 @@ class LlamaModel:
         params.n_parallel = 1
         params.cache_ram_mib = 0  # it would keep the state of every old prompt, up to 8 GiB
         # The library also opens a listener on a random loopback port: nobody else on this machine shall use it.
-        params.api_keys = [secrets.token_hex(32)]
+        params.api_keys = [self._key]
+        params.model_alias = {self._profile.model}  # else its answers name the path of the file
         for cpu in (params.cpuparams, params.cpuparams_batch):
             cpu.n_threads, cpu.poll = self._threads, 0
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Final, Literal
 
 from tokenspace.budget import Budget
-from tokenspace.domain import Edit, Entry, Evidence, Feedback, Kind, Put, Signal
+from tokenspace.domain import Edit, Entry, Evidence, Feedback, Kind, Origin, Put, Signal
 
 _CORRECTED: Final = frozenset({Signal.CORRECTION, Signal.EDIT, Signal.DEMONSTRATION})
 
@@ -33,6 +33,8 @@ class Remember:
 def _right_output(item: Feedback, evidence: Evidence) -> str | None:
     if item.signal in _CORRECTED and isinstance(item.value, str):
         return item.value.strip() if evidence.episodes[item.episode].request.choices else item.value
+    if item.source is Origin.AGENT:
+        return None  # an agent's own output is never evidence for itself
     confirmed = item.signal is Signal.LABEL and item.value is True
     perfect = item.signal is Signal.SCORE and not isinstance(item.value, str) and float(item.value) >= 1.0
     return evidence.episodes[item.episode].output if confirmed or perfect else None

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import ClassVar, Literal
 
 from tokenspace.budget import Budget
-from tokenspace.context import Contradiction, Voting, sayers_in, tally, taught, voters
+from tokenspace.context import Contradiction, Voting, discredited, sayers_in, tally, taught, voters
 from tokenspace.domain import Attempt, Drop, Edit, Entry, Evidence, Put
 from tokenspace.protocols import Recall
 from tokenspace.stats import Lift
@@ -17,45 +17,55 @@ class Retire:
     """Proposes to drop one entry of the scope's own layer: the example that its neighbours contradict most clearly.
 
     The same rule as the gate's hold-back, so that nothing stays only because it came early. It looks only where
-    answers come from a fixed set. If there is no such example, it is the entry whose lift is credibly none: measured
-    by the gate's own pairs on some model, and helpful on no other. Needs no model, and never looks twice at the
-    same entry: what was dropped and is here again was restored by a person.
+    answers come from a fixed set. After those come the examples of a discredited teacher. If there is no such example,
+    it is the entry whose lift is credibly none: measured by the gate's own pairs on some model, and helpful on no
+    other. Needs no model, and never looks twice at the same entry: what was dropped and is here again was restored by
+    a person.
     """
 
     name: ClassVar[str] = "retire@2"
     reach: ClassVar[Literal["one", "all"]] = "all"
 
     def __init__(
-        self, recall: Recall, *, neighbours: int, outvoted: float, trusted: frozenset[str] = frozenset()
+        self,
+        recall: Recall,
+        *,
+        neighbours: int,
+        outvoted: float,
+        teachers: frozenset[str] | None = None,
+        trusted: frozenset[str] = frozenset(),
     ) -> None:
         self._recall = recall
-        self._voting = Voting(neighbours=neighbours, outvoted=outvoted, trusted=trusted)
+        self._voting = Voting(neighbours=neighbours, outvoted=outvoted, teachers=teachers, trusted=trusted)
 
     async def propose(self, evidence: Evidence, *, budget: Budget) -> Edit | None:
         """A Drop of one entry, or None when none that was not tried already is contradicted or without lift."""
         before = sorted((*evidence.rejected, *evidence.held, *evidence.accepted), key=lambda one: (one.at, one.id))
         tried = {op.id for attempt in before if attempt.edit for op in attempt.edit.ops if isinstance(op, Drop)}
-        return self._contradictory(evidence, tried) or _without_lift(evidence, before, tried)
+        return self._contradictory(evidence, before, tried) or _without_lift(evidence, before, tried)
 
-    def _contradictory(self, evidence: Evidence, tried: Collection[str]) -> Edit | None:
+    def _contradictory(self, evidence: Evidence, attempts: Sequence[Attempt], tried: Collection[str]) -> Edit | None:
         closed = {one.request.query: one.request.choices for one in evidence.episodes.values() if one.request.choices}
         examples, vectors = taught(evidence), evidence.context.vectors
         vectors = {**vectors, **self._recall.index([one for one in examples if one.id not in vectors])}
         own = evidence.context.layers[-1].own
         open_ = [one for one in examples if one.id in own and one.id not in tried and one.trigger in closed]
         voting = replace(self._voting, said_by=sayers_in(evidence))
+        voting = replace(voting, discredited=discredited(attempts, evidence.context, voting))
         found = [(self._contradicted(one, voters(one, evidence), vectors, voting), one) for one in open_]
-        worst = max(((c.margin, one.id, c, one) for c, one in found if c), default=None)
-        if worst is None:
+        against = [(c.margin, one.id, c.words, one) for c, one in found if c]
+        against = against or [(0.0, one.id, words, one) for one in open_ if (words := voting.distrust(one))]
+        if not against:
             return None
-        _, _, why, entry = worst
+        _, _, words, entry = max(against, key=lambda one: one[:2])
         cited = [
             id
             for item in evidence.feedback
-            if evidence.episodes[item.episode].request.query == entry.trigger
+            # What others say about the same message is no reason to judge its removal more strictly.
+            if evidence.episodes[item.episode].request.query == entry.trigger and voting.may_teach(item.principal)
             for id in (item.id, item.episode)
         ]
-        return Edit(ops=(Drop(id=entry.id),), rationale=why.words, evidence=tuple(cited), read=(entry.id,))
+        return Edit(ops=(Drop(id=entry.id),), rationale=words, evidence=tuple(cited), read=(entry.id,))
 
     def _contradicted(
         self, entry: Entry, others: list[Entry], vectors: Mapping[str, bytes], voting: Voting

@@ -1,12 +1,13 @@
 """Which entry causes a behaviour? Bayesian group ablation: leave out a group, look, update, halve again.
 
-Four kinds of cause are weighed against each other, each exactly:
+Five kinds of cause are weighed against each other, each exactly:
 
 ===========  =========================================================  ============================
 cause        the behaviour vanishes                                     prior
 ===========  =========================================================  ============================
-one entry    when that entry is left out                                3/4, spread over the entries
+one entry    when that entry is left out                                7/10, over the entries
 either       only when both of two entries are left out                 1/20, over the pairs
+many         only when all are left out: every entry does it            1/20
 the model    never: it needs no entry                                   1/10
 gone         always: it does not happen again, whatever is left in      1/10
 ===========  =========================================================  ============================
@@ -14,7 +15,8 @@ gone         always: it does not happen again, whatever is left in      1/10
 A replay is noisy: the behaviour `persists` though its cause was left out, or `vanishes` though it was not, with
 known probabilities. So every replay multiplies the weight of each cause by the likelihood of what was seen (Bayes),
 and the next group is the one whose outcome tells most. Where two entries are needed *together*, leaving out either
-ends the behaviour, and either is a right answer. At 10 % noise on both sides one replay carries ½ bit at most
+ends the behaviour, and either is a right answer. "Many" stands for all cases of three or more that each do it: it fits
+them better than the kinds above. At 10 % noise on both sides one replay carries ½ bit at most
 (1 − H(.1)): one entry of 64 takes at least 12 replays, one of 1,000 at least 19.
 """
 
@@ -32,13 +34,14 @@ SURE: Final = 0.95
 """A cause of this posterior probability is worth confirming."""
 
 _DOUBT: Final = 0.05
-_ONE, _EITHER, _MODEL, _GONE = 0.75, 0.05, 0.1, 0.1
+_ONE, _EITHER, _MANY, _MODEL, _GONE = 0.7, 0.05, 0.05, 0.1, 0.1
+_MANY_ENTRIES = 3
 
 
 class Suspect(NamedTuple):
-    """A cause with its posterior probability; `entries` are its indices, empty for "model" and "gone"."""
+    """A cause with its posterior probability; `entries` are its indices, empty unless it is "one" or "either"."""
 
-    kind: Literal["one", "either", "model", "gone"]
+    kind: Literal["one", "either", "many", "model", "gone"]
     entries: tuple[int, ...]
     probability: float
 
@@ -48,7 +51,7 @@ class Ablation:
     """The posterior over what causes a behaviour, after some replays; `update` returns the next state.
 
     `one[i]` is the probability that entry i causes it alone, `either[i][k]` that entries i and i + 1 + k each do,
-    `model` and `gone` as in the module's table; they sum to 1. Begin with `Ablation.of(entries)`.
+    `many`, `model` and `gone` as in the module's table; they sum to 1. Begin with `Ablation.of(entries)`.
 
     >>> state = Ablation.of(8, noise=0.001)
     >>> while state.likeliest.probability < SURE:
@@ -62,6 +65,7 @@ class Ablation:
     vanishes: float
     one: tuple[float, ...]
     either: tuple[tuple[float, ...], ...]
+    many: float
     model: float
     gone: float
 
@@ -74,12 +78,14 @@ class Ablation:
                 hint="give at least one entry, and a noise above 0 and below one half",
             )
         pairs = entries * (entries - 1) // 2
-        one = _ONE if pairs else _ONE + _EITHER
+        many = _MANY if entries >= _MANY_ENTRIES else 0.0
+        one = 1 - _MODEL - _GONE - many - (_EITHER if pairs else 0.0)
         return cls(
             persists=noise,
             vanishes=noise,
             one=(one / entries,) * entries,
             either=tuple((_EITHER / pairs,) * (entries - 1 - i) for i in range(entries)) if pairs else ((),),
+            many=many,
             model=_MODEL,
             gone=_GONE,
         )
@@ -94,12 +100,14 @@ class Ablation:
             [weight * (ended if out[i] and gone else stays) for weight, gone in zip(row, out[i + 1 :], strict=True)]
             for i, row in enumerate(self.either)
         ]
+        many = self.many * (ended if all(out) else stays)
         model, gone = self.model * stays, self.gone * ended
-        total = math.fsum((*one, *(math.fsum(row) for row in either), model, gone))
+        total = math.fsum((*one, *(math.fsum(row) for row in either), many, model, gone))
         return replace(
             self,
             one=tuple(weight / total for weight in one),
             either=tuple(tuple(weight / total for weight in row) for row in either),
+            many=many / total,
             model=model / total,
             gone=gone / total,
         )
@@ -109,8 +117,11 @@ class Ablation:
         """The most probable cause."""
         best = max(range(len(self.one)), key=self.one.__getitem__)
         found = [
-            Suspect("one", (best,), self.one[best]), Suspect("model", (), self.model), Suspect("gone", (), self.gone)
-        ]  # fmt: skip
+            Suspect("one", (best,), self.one[best]),
+            Suspect("many", (), self.many),
+            Suspect("model", (), self.model),
+            Suspect("gone", (), self.gone),
+        ]
         weights = [weight for row in self.either for weight in row]
         if weights:
             place = max(range(len(weights)), key=weights.__getitem__)
@@ -120,8 +131,8 @@ class Ablation:
 
     @property
     def none_alone(self) -> float:
-        """The probability that no single entry causes it, but either of two."""
-        return math.fsum(weight for row in self.either for weight in row)
+        """The probability that no single entry causes it, but each of two or more."""
+        return self.many + math.fsum(weight for row in self.either for weight in row)
 
     @property
     def involved(self) -> list[float]:
@@ -156,7 +167,8 @@ class Ablation:
         for place, i in enumerate(order):
             pairs = (self.either[min(i, j)][abs(i - j) - 1] for j in order[:place])
             gained.append(self.one[i] + math.fsum(pairs))
-        return [self.gone + mass for mass in accumulate(gained)]
+        mass = [self.gone + mass for mass in accumulate(gained)]
+        return [*mass[:-1], mass[-1] + self.many]
 
     def _information(self, mass: float) -> float:
         """Expected information of a replay, in bits, if its group holds the cause with probability `mass`."""

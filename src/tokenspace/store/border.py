@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar, cast
 from tokenspace.domain import (
     MAX_NAME_CHARS,
     MAX_TEXT_BYTES,
+    ApiKey,
     Attempt,
     Canary,
     Case,
@@ -27,7 +28,7 @@ from tokenspace.domain import (
     Verdict,
 )
 from tokenspace.errors import BadData, InvalidEdit, NotFound, UsageError
-from tokenspace.store.codec import BASES, pack_time, unpack_time
+from tokenspace.store.codec import BASES, RIGHTS, pack_time, unpack_time
 
 T = TypeVar("T")
 
@@ -143,6 +144,29 @@ def scored(reading: Reading) -> Reading:
     if not 0 <= reading.score <= 1:
         raise BadData(f"the score of episode {reading.episode} is {reading.score}", hint="give a number from 0 to 1")
     return timed(reading)
+
+
+def key(given: ApiKey) -> ApiKey:
+    """A checked key as a store gives it back. Raises `BadData` for a hash that is none, or a right that is unknown."""
+    if len(given.hash) != 64 or set(given.hash) - set("0123456789abcdef"):
+        raise BadData("the hash of a key is no SHA-256", hint="give 64 hexadecimal digits, and never the secret itself")
+    if set(given.rights) - set(RIGHTS):
+        raise BadData(f"unknown rights: {sorted(set(given.rights) - set(RIGHTS))}", hint=f"known: {', '.join(RIGHTS)}")
+    ends = {name: to_millisecond(end) for name in ("expires", "revoked") if (end := getattr(given, name)) is not None}
+    return replace(timed(given), **ends)
+
+
+def taken(given: ApiKey) -> UsageError:
+    """The error for a key whose hash another key has."""
+    return UsageError(f"another key than {given.id} has this hash", hint="make a new key: a secret is never shared")
+
+
+def check_answer(scope: Scope, answer: str, episode: str) -> None:
+    """Raises `BadData` for ids that are empty, too long, or no text that can be kept."""
+    check("answer", [answer, episode])
+    for id in (answer, episode):
+        if not id or len(id.encode()) > MAX_ID_BYTES:
+            raise BadData(f"{id[:40]!r} is not usable as an id in {scope}", hint=f"ids have 1 to {MAX_ID_BYTES} bytes")
 
 
 def no_canary(canary: Canary) -> NotFound:

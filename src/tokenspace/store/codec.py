@@ -11,7 +11,7 @@ from enum import Enum, IntEnum
 from functools import cache
 from typing import Any, Final, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from tokenspace.domain import Basis, Drop, Entry, Kind, Patch, Put, Restore, Status
+from tokenspace.domain import Basis, Drop, Entry, Kind, Patch, Put, Restore, Right, Status
 
 T = TypeVar("T")
 
@@ -22,6 +22,7 @@ MILLISECOND: Final = timedelta(milliseconds=1)
 KINDS: Final[tuple[Kind, ...]] = (Kind.INSTRUCTION, Kind.RULE, Kind.FACT, Kind.EXAMPLE, Kind.TOOL_NOTE, Kind.SKILL)
 STATUSES: Final[tuple[Status, ...]] = (Status.ACTIVE, Status.DRAFT, Status.QUARANTINED, Status.RETIRED)
 BASES: Final[tuple[Basis, ...]] = ("tested", "human", "policy")
+RIGHTS: Final[tuple[Right, ...]] = ("infer", "feedback", "read", "admin")
 
 
 class Effect(IntEnum):

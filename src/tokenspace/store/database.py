@@ -50,6 +50,10 @@ class Hooks(Protocol):
         """A driver's error in our words; None for one that only a defect of ours can cause."""
         ...
 
+    def in_place(self) -> bool:
+        """Whether open connections still lead to the database. Raises `StoreUnavailable` where there is none."""
+        ...
+
     def lock_schema(self, connection: Connection) -> None:
         """Let only one process at a time create or migrate the schema, within the current transaction."""
         ...
@@ -127,7 +131,7 @@ class Database:
     @contextmanager
     def writing(self) -> Generator[Cursor]:
         """One short transaction: committed at the end of the block, rolled back if anything is raised in it."""
-        with self._writing, self._connected() as cursor:
+        with self._writing, self._in_place(), self._connected() as cursor:
             cursor.text(self.hooks.begin)
             try:
                 yield cursor
@@ -183,6 +187,14 @@ class Database:
                 raw.invalidate()  # rolls back, and whatever state it was in is gone with it
                 raise
         self._keep(raw)
+
+    @contextmanager
+    def _in_place(self) -> Generator[None]:
+        """What is written to a file that was deleted or replaced would be gone with the last connection to it."""
+        if not self._closed and not self.hooks.in_place():
+            while self._idle:
+                self._idle.pop().close()
+        yield
 
     def _keep(self, raw: Any) -> None:
         if len(self._idle) < MAX_IDLE and not self._closed:

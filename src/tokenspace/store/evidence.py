@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -15,6 +15,7 @@ from tokenspace.errors import NotFound
 from tokenspace.store import border, codec
 from tokenspace.store.codec import pack_id, pack_time, unpack_id, unpack_time
 from tokenspace.store.database import Cursor, Row
+from tokenspace.store.gateway import NOTE
 from tokenspace.store.lines import Lines
 from tokenspace.store.schema import attempt, case, episode, feedback, session
 
@@ -62,6 +63,22 @@ class EvidenceRoom(Lines):
         row = _row(border.timed(episode))
         with self.db.writing() as cursor:
             cursor.run(_EPISODES.add, branch=self._open_line(cursor, episode.scope), **row)
+
+    def record_all(self, episodes: Sequence[Episode], *, answers: Mapping[str, str]) -> None:
+        """Keep several episodes, of any scopes, in one transaction, as `record` and `note_answer` do one by one.
+
+        `answers` are providers' response ids by the id of their episode.
+        """
+        rows = [(one.scope, _row(border.timed(one)), answers.get(one.id)) for one in episodes]
+        for one in episodes:
+            if one.id in answers:
+                border.check_answer(one.scope, answers[one.id], one.id)
+        with self.db.writing() as cursor:
+            for scope, row, answer in rows:
+                line = self._open_line(cursor, scope)
+                cursor.run(_EPISODES.add, branch=line, **row)
+                if answer is not None:
+                    cursor.run(NOTE, branch=line, id=pack_id(answer), episode=row["id"])
 
     def episode(self, scope: Scope, id: str) -> Episode:
         """One episode of exactly this scope."""

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from tokenspace.context import apply_layer, difference, merge
 from tokenspace.domain import (
+    ApiKey,
     Attempt,
     Blame,
     Canary,
@@ -67,6 +68,8 @@ class _Room:
     sessions: dict[str, Session] = field(default_factory=dict[str, Session])
     canaries: dict[str, Canary] = field(default_factory=dict[str, Canary])
     readings: dict[str, dict[str, Reading]] = field(default_factory=dict[str, dict[str, Reading]])
+    answers: dict[str, str] = field(default_factory=dict[str, str])
+    anchors: dict[str, tuple[datetime, str]] = field(default_factory=dict[str, tuple[datetime, str]])
 
 
 class MemoryStore:
@@ -75,6 +78,7 @@ class MemoryStore:
     def __init__(self, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._clock = clock
         self._rooms: dict[Scope, _Room] = {}
+        self._keys: dict[str, ApiKey] = {}
         self._lock = threading.RLock()
         self._closed = False
 
@@ -176,6 +180,15 @@ class MemoryStore:
         episode = border.timed(episode)
         self._room(episode.scope).episodes.setdefault(episode.id, episode)
 
+    def record_all(self, episodes: Sequence[Episode], *, answers: Mapping[str, str]) -> None:
+        for episode in [border.timed(one) for one in episodes]:
+            if episode.id in answers:
+                border.check_answer(episode.scope, answers[episode.id], episode.id)
+        for episode in episodes:
+            self.record(episode)
+            if episode.id in answers:
+                self.note_answer(episode.scope, answers[episode.id], episode.id)
+
     def episode(self, scope: Scope, id: str) -> Episode:
         found = self._peek(scope).episodes.get(id)
         if found is None:
@@ -270,6 +283,35 @@ class MemoryStore:
     def readings(self, canary: Canary) -> list[Reading]:
         return list(self._peek(canary.scope).readings.get(canary.id, {}).values())
 
+    # ── what the gateway keeps ──────────────────────────────────────────────────────────────
+
+    def note_answer(self, scope: Scope, answer: str, episode: str) -> None:
+        border.check_answer(scope, answer, episode)
+        self._room(scope).answers.setdefault(answer, episode)
+
+    def episode_of(self, scope: Scope, answer: str) -> str | None:
+        return self._peek(scope).answers.get(answer)
+
+    def anchors(self, scope: Scope, chains: Sequence[str]) -> Mapping[str, str]:
+        kept = self._peek(scope).anchors
+        return {chain: kept[chain][1] for chain in chains if chain in kept}
+
+    def save_anchor(self, scope: Scope, chain: str, body: str) -> None:
+        border.check("anchor", [chain, body])
+        with self._lock:
+            kept = self._room(scope).anchors
+            _, first = kept.get(chain, (None, body))
+            kept[chain] = (border.to_millisecond(self._clock()), first)
+
+    def drop_anchors(self, scope: Scope, before: datetime) -> int:
+        border.check("time", before)
+        with self._lock:
+            kept = self._peek(scope).anchors
+            old = [chain for chain, (at, _) in kept.items() if at < border.to_millisecond(before)]
+            for chain in old:
+                del kept[chain]
+            return len(old)
+
     # ── sessions, upkeep ────────────────────────────────────────────────────────────────────
 
     def session(self, scope: Scope, id: str) -> Session | None:
@@ -295,6 +337,22 @@ class MemoryStore:
     def verify(self) -> list[str]:
         """Nothing is stored, so nothing can have been altered."""
         return []
+
+    def keys(self) -> list[ApiKey]:
+        return _oldest(self._keys.values())
+
+    def save_key(self, key: ApiKey) -> None:
+        key = border.key(key)
+        with self._lock:
+            holder = self.key_by_hash(key.hash)
+            if holder is not None and holder.id != key.id:
+                raise border.taken(key)
+            old = self._keys.get(key.id, key)
+            revoked = key.revoked if old.revoked is None else old.revoked
+            self._keys[key.id] = replace(old, label=key.label, rights=key.rights, expires=key.expires, revoked=revoked)
+
+    def key_by_hash(self, hash: str) -> ApiKey | None:
+        return next((key for key in list(self._keys.values()) if key.hash == hash), None)
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────
 

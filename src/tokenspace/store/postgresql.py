@@ -61,6 +61,10 @@ class PostgresqlHooks:
             return StoreUnavailable(f"PostgreSQL: {str(error).strip()}", hint=hint)
         return None
 
+    def in_place(self) -> bool:
+        """A server does not move."""
+        return True
+
     def lock_schema(self, connection: Connection) -> None:
         """Two processes that start at once take turns; the lock ends with the transaction."""
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))

@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import UniqueConstraint as Unique
 
-SCHEMA_VERSION: Final = "0002"
+SCHEMA_VERSION: Final = "0003"
 VERSION_TABLE: Final = "tokenspace_version"
 
 metadata: Final = MetaData(
@@ -218,5 +218,41 @@ reading = Table(
     comment="numbered 1, 2, 3 … as they came",
 )
 
-for _timed in (episode, feedback, case, attempt):
+answer_id = Table(
+    "answer_id",
+    metadata,
+    _branch(),
+    _key("id"),
+    _key("episode", primary=False),
+    sqlite_with_rowid=False,
+    comment="providers' response ids",
+)
+
+injection = Table(
+    "injection",
+    metadata,
+    _branch(),
+    _key("chain"),
+    _at(),
+    Column("body", Text, nullable=False),
+    comment="what was injected at a place of a conversation; at: when it was last saved",
+)
+
+api_key = Table(
+    "api_key",
+    metadata,
+    _key("id"),
+    Column("hash", LargeBinary, nullable=False, comment="SHA-256 of the secret"),
+    Column("label", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("rights", SmallInteger, nullable=False, comment="a bit for each of codec.RIGHTS"),
+    Column("expires", BigInteger),
+    Column("revoked", BigInteger),
+    _at(),
+    Unique("hash"),
+    comment="of the whole store, not of a scope",
+)
+
+for _timed in (episode, feedback, case, attempt, injection):
     Index(None, _timed.c.branch, _timed.c.at)

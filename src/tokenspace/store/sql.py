@@ -12,11 +12,11 @@ from tokenspace.store.admin import SqlAdmin
 from tokenspace.store.canaries import Canaries
 from tokenspace.store.database import Database, Hooks
 from tokenspace.store.evidence import EvidenceRoom
-from tokenspace.store.ledger import Ledger
+from tokenspace.store.gateway import GatewayRoom
 from tokenspace.store.migrate import prepare
 
 
-class SqlStore(Ledger, EvidenceRoom, Canaries):
+class SqlStore(GatewayRoom, EvidenceRoom, Canaries):
     """Implements `protocols.Store`; safe to use from several threads and processes."""
 
     def __init__(self, hooks: Hooks, *, clock: Callable[[], datetime]) -> None:

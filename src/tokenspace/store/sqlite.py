@@ -47,6 +47,7 @@ class SqliteHooks:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._place = (0, 0)
         self._module: Any = importlib.import_module("pysqlite3.dbapi2")
         if self._module.sqlite_version_info < MIN_VERSION:
             raise StoreUnavailable(
@@ -57,6 +58,7 @@ class SqliteHooks:
     def engine(self) -> Engine:
         """Makes the file, readable by its owner only, where there is none."""
         _touch(self.path)
+        self.in_place()
         engine = create_engine(
             f"sqlite:///{self.path}",
             module=self._module,
@@ -84,6 +86,17 @@ class SqliteHooks:
                 if part in text:
                     return StoreUnavailable(f"{self.path}: {text}", hint=hint)
         return None
+
+    def in_place(self) -> bool:
+        """Whether the file is still the one that it was; raises `StoreUnavailable` where it is gone."""
+        try:
+            found = self.path.stat()
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{self.path} is gone: {error.strerror}", hint="put it back, or restore a backup in its place"
+            ) from error
+        before, self._place = self._place, (found.st_dev, found.st_ino)
+        return before == self._place
 
     def lock_schema(self, connection: Connection) -> None:
         """BEGIN IMMEDIATE holds the file already."""

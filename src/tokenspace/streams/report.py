@@ -227,11 +227,11 @@ def _quoted(text: str, width: int = 60) -> str:
 # ── files ───────────────────────────────────────────────────────────────────────────────────
 
 
-def write_report(data: Report, folder: Path) -> list[Path]:
-    """`report.json` and `report.txt`."""
+def write_report(data: Report, folder: Path, text: str | None = None) -> list[Path]:
+    """`report.json` and `report.txt`, which is the end report or another text."""
     machine, people = folder / "report.json", folder / "report.txt"
     machine.write_text(json.dumps(data, ensure_ascii=False, indent=2) + "\n", "utf-8")
-    people.write_text(end_text(data) + "\n", "utf-8")
+    people.write_text((end_text(data) if text is None else text) + "\n", "utf-8")
     return [machine, people]
 
 

@@ -47,6 +47,12 @@ from tokenspace.testing.evidence import (
     order_is_by_time_and_id,
     the_first_outcome_stays,
 )
+from tokenspace.testing.injected import (
+    an_answer_keeps_its_first_episode,
+    anchors_are_replayed_as_they_were,
+    old_anchors_can_be_dropped,
+    several_episodes_are_kept_as_one_by_one,
+)
 from tokenspace.testing.samples import (
     ACCEPT,
     BASE,
@@ -413,5 +419,7 @@ STORE_CHECKS: Final[Mapping[str, Callable[[Store], None]]] = MappingProxyType({
         evidence_is_kept_whole, order_is_by_time_and_id, attempts_are_found_and_updated, the_first_outcome_stays,
         a_session_keeps_its_first_heads, canaries_are_seen_from_below, an_ended_canary_stays_as_it_is,
         readings_are_kept_as_they_came, unknown_canaries_have_no_readings, unseen_is_what_nobody_was_about,
+        an_answer_keeps_its_first_episode, anchors_are_replayed_as_they_were, old_anchors_can_be_dropped,
+        several_episodes_are_kept_as_one_by_one,
     )
 })  # fmt: skip

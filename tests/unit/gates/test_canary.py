@@ -159,7 +159,8 @@ def test_a_reading_carries_no_word_and_counts_once() -> None:
     world.say(episode, False, Signal.LABEL, by="alice")
     world.say(episode, True, Signal.LABEL, by="alice")
     (reading,) = world.store.readings(canary)
-    assert (reading.episode, reading.treated, reading.score) == (episode.id, False, 0.0)
+    treated = episode.heads.base == canary.revision
+    assert (reading.episode, reading.treated, reading.score) == (episode.id, treated, 0.0)
 
 
 def test_episodes_from_before_a_canary_say_nothing_about_it() -> None:

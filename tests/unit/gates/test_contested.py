@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.world import ALICE, BASE, World
 
 from tokenspace.budget import Budget
+from tokenspace.domain import Origin, Signal
 from tokenspace.errors import ModelTimeout
 from tokenspace.models import ScriptedModel
 
@@ -120,3 +121,48 @@ def test_a_retired_lesson_that_is_taught_again_is_not_let_in_by_its_old_verdict(
     again = world.learn(world.say(world.act("my parcel is lost"), "Basalt"), budget=Budget(calls=0))
     assert again.verdict.decision == "defer"
     assert world.texts().count("Basalt") == 3
+
+
+def test_a_teacher_who_lies_neither_supports_himself_nor_keeps_out_the_others() -> None:
+    world = World(teachers=["ana", "bo", "chen", "mallory"])
+    for text, by in zip(PARCELS, ("ana", "bo", "chen", "ana"), strict=True):
+        world.teach(text, "Kestrel", by=by)
+    lies = [world.teach(f"my parcel is late {word}", "Basalt", by="mallory") for word in ("now", "again", "today")]
+    assert {one.verdict.decision for one in lies} == {"defer"}
+    assert world.teach("the parcel is late", "Kestrel", by="bo").verdict.decision == "accept"
+
+
+def test_nobody_is_the_witness_of_their_own_lesson() -> None:
+    world = World(teachers=["ana", "bo", "chen", "mallory"])
+    for text in ("parcel one late", "parcel two late", "parcel three late"):
+        world.teach(text, "Basalt", by="mallory")
+    for text, by in zip(PARCELS, ("ana", "bo", "chen", "ana"), strict=True):
+        world.teach(text, "Kestrel", by=by)
+    world.sleep()
+    assert "Basalt" not in world.texts()
+
+
+def test_nothing_more_is_taken_on_the_word_of_a_teacher_who_was_contradicted_mostly() -> None:
+    world = World(teachers=["ana", "bo", "chen", "mallory"])
+    for text, by in zip(PARCELS, ("ana", "bo", "chen", "ana"), strict=True):
+        world.teach(text, "Kestrel", by=by)
+    for number in range(8):
+        world.teach(f"my parcel is late {number}", "Basalt", by="mallory")
+    far = world.teach("quite another matter", "Basalt", by="mallory")
+    assert far.verdict.decision == "defer"
+    assert "of the 9 lessons of mallory were contradicted" in far.verdict.reason
+    calls = Budget()
+    assert all(one.verdict.decision != "accept" for one in world.sleep(budget=calls) if one.proposer == "remember@1")
+    assert calls.usage.calls == 0, "no replay is spent on what a discredited teacher says"
+    assert world.teach("quite another matter", "Basalt", by="ana").verdict.decision == "accept"
+
+
+def test_i9_what_an_agent_says_of_itself_is_no_evidence_and_teaches_nobody() -> None:
+    world = World(teachers=("ana",))
+    episode = world.act("where is my parcel")
+    praised = world.say(episode, True, Signal.LABEL, source=Origin.AGENT)
+    assert world.learn(praised).verdict.decision == "abstain"
+    assert world.store.cases(BASE) == []
+    corrected = world.say(episode, "Kestrel", source=Origin.AGENT)
+    attempt = world.learn(corrected)
+    assert (attempt.verdict.tier, attempt.verdict.decision) == (4, "defer")

@@ -9,7 +9,7 @@ from tests.world import ALICE, BASE, World, rule
 
 from tokenspace import loop
 from tokenspace.budget import Budget
-from tokenspace.domain import Edit, Entry, GraderSpec, Kind, Prompt, Put, Signal
+from tokenspace.domain import Edit, Entry, GraderSpec, Kind, Prompt, Put, Signal, digest
 from tokenspace.errors import AuthFailed, ModelTimeout
 from tokenspace.graders import build
 from tokenspace.models import ScriptedModel
@@ -122,22 +122,17 @@ def test_a_users_own_instruction_is_served_when_it_harms_nothing() -> None:
     assert world.texts(ALICE) == ["Be brief, please."]
 
 
-def test_a_confirmed_break_of_a_pinned_case_rejects_whatever_else_is_mended() -> None:
-    from dataclasses import replace
-
+@pytest.mark.parametrize(("pinned", "decision"), [(False, "accept"), (True, "reject")])
+def test_a_confirmed_break_of_a_pinned_case_rejects_whatever_else_is_mended(pinned: bool, decision: str) -> None:
     world = World(obeys)
-    episode = world.act(MESSAGES[0])
-    from tokenspace.context import case_from
-    from tokenspace.domain import Feedback
-
-    said = Feedback(
-        scope=BASE, episode=episode.id, principal="ana", signal=Signal.CORRECTION, value="Kestrel", at=world.run.clock()
-    )
-    world.store.add_feedback(said, replace(case_from(said, episode), pinned=True))
-    about = world.say(world.act("hello there", choices=None), "words", Signal.TEXT)
+    world.say(world.act(MESSAGES[0], scope=ALICE), "Kestrel", by="bob")
+    (case,) = world.store.cases(ALICE)
+    world.store.pin(ALICE, case.id, pinned=pinned)
+    for number in range(20):
+        world.say(world.act(f"{MESSAGES[1]} {number}", scope=ALICE), "Basalt", by="bob")
+    about = world.say(world.act("hello there", scope=ALICE, choices=None), "words", Signal.TEXT, by="bob")
     verdict = world.judge(rule("Everything goes to Basalt."), about).verdict
-    assert verdict.decision == "reject"
-    assert "pinned" in verdict.reason
+    assert (verdict.decision, "pinned" in verdict.reason) == (decision, pinned)
 
 
 def test_model_failures_never_accept() -> None:
@@ -221,3 +216,25 @@ def test_every_case_that_feedback_makes_can_be_graded() -> None:
     world.say(world.act("hello"), "Basalt")
     for case in world.store.cases(BASE):
         assert build(case.grader, model=world.model) is not None
+
+
+def test_an_edit_that_does_nothing_gets_no_new_chance_with_every_move_of_the_head() -> None:
+    def moody(prompt: Prompt, seed: int) -> str:
+        return "Kestrel" if int(digest([says_all(prompt), seed])[:4], 16) % 2 else "Basalt"
+
+    accepted, worlds = 0, 40
+    for number in range(worlds):
+        world = World(moody)
+        for index in range(24):
+            world.say(world.act(f"{number}: parcel {index}", scope=ALICE), "Kestrel", by="bob")
+        about = world.say(world.act("hello there", scope=ALICE, choices=None), "words", Signal.TEXT, by="bob")
+        for head in range(10):
+            if world.judge(rule("It depends."), about).verdict.decision == "accept":
+                accepted += 1
+                break
+            world.put(Entry(kind=Kind.RULE, doc="rules", text=f"by hand {head}"), scope=ALICE)
+    assert accepted <= 0.2 * worlds + 3
+
+
+def says_all(prompt: Prompt) -> str:
+    return prompt.system + "|".join(message.text for message in prompt.messages)

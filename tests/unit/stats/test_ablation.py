@@ -48,7 +48,7 @@ def test_two_that_cause_it_independently_are_never_taken_for_one():
         found, _ = search(64, lambda removed: not {7, 40} <= removed, noise=0.1, seed=seed)
         kinds[found.kind] += 1
         assert not (found.kind == "one" and found.probability >= SURE)
-    assert kinds["either"] >= 36
+    assert kinds["one"] <= 4
 
 
 def test_two_that_cause_it_independently_are_both_found_without_noise():
@@ -64,10 +64,9 @@ def test_where_two_are_needed_together_one_of_them_is_found():
 
 @pytest.mark.parametrize(("always", "kind"), [(True, "model"), (False, "gone")])
 def test_what_no_entry_causes_is_said_at_once(always, kind):
-    for seed in range(20):
-        found, replays = search(64, lambda removed: always, noise=0.1, seed=seed)
-        assert found.kind == kind
-        assert replays <= 30
+    results = [search(64, lambda removed: always, noise=0.1, seed=seed) for seed in range(20)]
+    assert sum(found.kind == kind for found, _ in results) >= 19
+    assert sorted(replays for _, replays in results)[10] <= 10
 
 
 def test_probabilities_sum_to_one_and_the_same_state_asks_for_the_same_group():
@@ -108,3 +107,9 @@ def test_what_cannot_be_searched_is_refused(entries, noise):
 def test_fresh_replays_settle_when_one_outcome_leads_by_two():
     assert [settled(shown, 3) for shown in range(4)] == [False, None, None, True]
     assert settled(0, 0) is None
+
+
+def test_many_that_each_cause_it_are_told_apart_from_the_model_itself():
+    found, replays = search(8, lambda removed: len(removed) < 8, noise=0.0, seed=1)
+    assert (found.kind, found.entries) == ("many", ())
+    assert replays <= 10

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tokenspace.domain import Drop, Edit, Heads, Patch, Put, Reading, Restore
+from tokenspace.domain import ApiKey, Drop, Edit, Heads, Patch, Put, Reading, Restore
 from tokenspace.errors import StoreUnavailable, UsageError
 from tokenspace.store import open_store
 from tokenspace.store.copying import backup, move
@@ -56,6 +56,9 @@ def fill(store):
     store.save_canary(replace(canary, state="stopped", reason="it harmed"))
     store.save_canary(a_canary(store, TENANT))
     commit(store, OTHERS[2], Put(entry=rule("elsewhere")))
+    store.note_answer(USER, "chatcmpl-1", "e")
+    store.save_anchor(USER, "chain", "recalled")
+    store.admin.save_key(ApiKey(id="key", hash="a" * 64, rights=frozenset({"infer"}), tenant="acme", at=NOW))
 
 
 def test_scopes_are_listed_of_one_agent_or_all(empty_store):
@@ -142,6 +145,7 @@ def everything(store):
                 store.cases(scope),
                 store.attempts(scope),
                 watched,
+                [store.episode_of(scope, "chatcmpl-1"), store.anchors(scope, ["chain"]), store.admin.keys()],
             ]
             seen[scope, branch] = [heads, context.entries, dict(context.vectors), store.log(scope, branch=branch),
                                    store.blame(scope, heads), evidence]  # fmt: skip

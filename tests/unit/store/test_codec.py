@@ -120,11 +120,12 @@ def test_defaults_of_what_is_stored_do_not_change():
     assert repr(Verdict()) == (
         "Verdict(decision='defer', basis='policy', reason='', gate='', tier=0, fixes=0, breaks=0, pairs=0, "
         "e_benefit=1.0, e_futility=1.0, e_harm=1.0, usage=Usage(calls=0, input_tokens=0, output_tokens=0, "
-        "cached_tokens=0, usd=0.0), cases=(), differences=(), support=0, share=1.0, model='')"
+        "cached_tokens=0, usd=0.0), cases=(), differences=(), support=0, share=1.0, model='', "
+        "tested='', e_before=1.0)"
     )
     assert (
         repr(Run(output=""))
-        == f"Run(output='', messages=(), tool_calls=(), usage={Usage()!r}, latency_s=0.0, model='')"
+        == f"Run(output='', messages=(), tool_calls=(), usage={Usage()!r}, latency_s=0.0, model='', error='')"
     )
     assert (
         repr(Request(messages=())) == "Request(messages=(), tools=(), choices=None, schema=None, max_output_tokens=256)"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tokenspace.domain import Heads, Outcome, Put, Reading, Run, Session, Usage, Verdict
+from tokenspace.domain import ApiKey, Heads, Outcome, Put, Reading, Run, Session, Usage, Verdict
 from tokenspace.errors import BadData, SchemaMismatch, StoreUnavailable, UsageError
 from tokenspace.store import MemoryStore, open_store
 from tokenspace.store.copying import move
@@ -112,12 +112,16 @@ def everything(store):
 @pytest.fixture
 def old_url(tmp_path):
     """A file that version 0001 wrote."""
+    return _written_by("0001", tmp_path)
+
+
+def _written_by(version, folder):
     import pysqlite3.dbapi2
 
-    old = pysqlite3.dbapi2.connect(str(tmp_path / "old.db"))
-    old.executescript((Path(__file__).parent / "data" / "v0001.sql").read_text())
+    old = pysqlite3.dbapi2.connect(str(folder / f"{version}.db"))
+    old.executescript((Path(__file__).parent / "data" / f"v{version}.sql").read_text())
     old.close()
-    return f"sqlite:///{tmp_path}/old.db"
+    return f"sqlite:///{folder}/{version}.db"
 
 
 def test_i4_an_older_ledger_still_verifies_and_reads_as_it_was(old_url):
@@ -153,12 +157,41 @@ def test_an_older_store_is_migrated_once_and_takes_canaries(old_url):
     store.close()
 
 
+@pytest.mark.parametrize("version", ["0001", "0002"])
+def test_an_older_store_takes_what_the_gateway_keeps(version, tmp_path):
+    url = _written_by(version, tmp_path)
+    open_store(url).close()
+    store = open_store(url)
+    assert texts(store, USER)[:2] == ["as alice says", "more"]
+    assert (store.admin.keys(), store.episode_of(USER, "a"), dict(store.anchors(USER, ["c"]))) == ([], None, {})
+    store.note_answer(USER, "a", "e")
+    store.save_anchor(USER, "c", "body")
+    store.admin.save_key(ApiKey(hash="a" * 64, rights=frozenset({"infer"}), at=NOW))
+    assert (store.episode_of(USER, "a"), dict(store.anchors(USER, ["c"]))) == ("e", {"c": "body"})
+    assert store.admin.verify() == []
+    store.close()
+
+
+def test_i4_a_ledger_of_version_0002_keeps_its_canaries_and_evidence(tmp_path):
+    store = open_store(_written_by("0002", tmp_path))
+    (canary,) = store.canaries(USER, ended=True)
+    assert (canary.state, canary.reason) == ("stopped", "it harmed")
+    assert store.readings(canary) == [Reading(episode="e", treated=True, score=0.25, at=NOW)]
+    assert [len(found) for found in (store.episodes(USER), store.feedback(USER), store.cases(USER))] == [1, 1, 1]
+    assert store.session(USER, "s").heads == store.heads(USER)
+    assert store.attempts(USER)[0].revision == store.heads(USER).user
+    store.close()
+
+
 def test_an_older_store_on_postgresql_is_migrated_with_all_that_it_holds(old_url, postgresql_url):
     source, target = open_store(old_url), open_store(postgresql_url)
     move(source, target)
     before = everything(source)
     with target.db.administering() as connection:
         for statement in (
+            "DROP TABLE api_key",
+            "DROP TABLE injection",
+            "DROP TABLE answer_id",
             "DROP TABLE reading",
             "DROP TABLE canary",
             "UPDATE tokenspace_version SET version_num = '0001'",

@@ -1,0 +1,7 @@
+"""Formats that others own: each adapter translates to edits, episodes and feedback, and none moves a head itself."""
+
+from __future__ import annotations
+
+from tokenspace.interop.memory_files import MemoryFiles, Told, served
+
+__all__ = ["MemoryFiles", "Told", "served"]
