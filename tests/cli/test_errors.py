@@ -208,3 +208,12 @@ def test_what_others_wrote_cannot_steer_the_terminal(run: Run, project: Path) ->
     run("ask", "\x1b[2J\x1b]0;title\x07 hello", "--choice", "Kestrel", "--choice", "Basalt")
     for command in (["log", "--episodes"], ["show", "last"]):
         assert "\x1b" not in run(*command).stdout
+
+
+def test_a_store_that_a_gateway_made_is_found_without_settings(run: Run, tmp_path: Path) -> None:
+    from tokenspace.store import open_store
+
+    (tmp_path / ".tokenspace").mkdir()
+    open_store(f"sqlite:///{tmp_path / '.tokenspace' / 'store.db'}").close()
+    run("keys", "list", code=0)
+    run("status", code=0)

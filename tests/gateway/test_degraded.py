@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -70,7 +70,7 @@ class Served:
 
 
 @contextmanager
-def provider() -> Iterator[Provider]:
+def provider() -> Generator[Provider]:
     import asyncio
 
     made, ready, end = list[Provider](), threading.Event(), list[Any]()
@@ -93,7 +93,7 @@ def provider() -> Iterator[Provider]:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[Served]:
+def served(folder: Path) -> Generator[Served]:
     with provider() as upstream:
         command = [sys.executable, "-m", "tokenspace", "serve", "--json", "--port", "0", "--learn", "--quiet"]
         command += ["--model", "nearest", "--upstream", f"fake={upstream.url}"]
@@ -123,6 +123,7 @@ def eventually(check: Callable[[], Any]) -> Any:
 @pytest.mark.parametrize("trouble", ["database gone", "disk full", "learner killed"])
 def test_requests_flow_with_the_original_bytes_whatever_breaks_beside_them(trouble: str, tmp_path: Path) -> None:
     with served(tmp_path) as there:
+        unlimited = resource.prlimit(there.child.pid, resource.RLIMIT_FSIZE)
         there.ask()
         eventually(lambda: there.gauge("written") == 1)
         if trouble == "database gone":
@@ -130,7 +131,6 @@ def test_requests_flow_with_the_original_bytes_whatever_breaks_beside_them(troub
                 path.rename(path.with_name(f"moved-{path.name}"))
             counted = "spooled"
         elif trouble == "disk full":
-            unlimited = resource.prlimit(there.child.pid, resource.RLIMIT_FSIZE)
             resource.prlimit(there.child.pid, resource.RLIMIT_FSIZE, (10_000, unlimited[1]))
             counted = "unspooled"
         else:

@@ -184,11 +184,14 @@ def settings() -> Settings:
 
 
 def project() -> Settings:
-    """The settings of a project that has a store. Raises `NotFound`: no command but `init` and `demo` makes one."""
+    """The settings of a project that has a store. Raises `NotFound`: only `init`, `demo` and `serve` make one.
+
+    `serve` writes no settings; then the store's own place in this folder is enough.
+    """
     found = settings()
-    if found.home is None and not given().store and not os.environ.get("TOKENSPACE_STORE"):
+    path, named = sqlite_path(found.store), given().store or os.environ.get("TOKENSPACE_STORE")
+    if found.home is None and not named and not (path and path.is_file()):
         raise NotFound("there is no store here or in a folder above", hint="make one: tokenspace init")
-    path = sqlite_path(found.store)
     if path is not None and not path.is_file():
         raise NotFound(f"there is no store at {path}", hint="make it: tokenspace init, with the same --store if any")
     return found
