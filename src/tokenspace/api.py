@@ -83,7 +83,7 @@ class Bridge:
                     self._runner = asyncio.Runner()
                     # An agent that nobody closes leaves no open event loop behind.
                     weakref.finalize(self, self._runner.close)
-                return self._runner.run(work)
+                return self._runner.run(_attentive(work))
         work.close()
         raise UsageError(
             "this call blocks, and an event loop is running", hint="await tokenspace.loop's functions with .parts"
@@ -93,6 +93,14 @@ class Bridge:
         """End the loop."""
         if self._runner is not None:
             self._runner.close()
+
+
+async def _attentive(work: Coroutine[Any, Any, T]) -> T:
+    """The result, unless somebody wanted to stop: asyncio forgets an interrupt of work that awaits nothing after it."""
+    result, task = await work, asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+    return result
 
 
 class LearningAgent:

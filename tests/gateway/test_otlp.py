@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -121,7 +122,8 @@ class World:
         self.desk = Desk()
         self.store = self.desk.store
         self.ring = KeyRing(self.store.admin, clock=lambda: NOW)
-        self.listener = Listener(self.desk.run, lambda: self.desk.watch)
+        parts = SimpleNamespace(runtime=self.desk.run, watch=self.desk.watch)
+        self.listener = Listener(self.desk.store, lambda: parts)
         self.ingest = Ingest(self.store, self.listener, clock=lambda: NOW)
         door = KeyDoor(self.ring, GatewaySettings(agent="desk"))
         self.app = Starlette(routes=routes(OtlpDoor(door, self.ingest)))
