@@ -397,10 +397,13 @@ class LearningAgent:
         verdict = Verdict(decision="accept", basis="human", reason=f"by {self.principal}")
         run, context = self.parts.runtime, upon or self.context()
         vectors = run.recall.index(new_texts(context, edit))
-        return run.store.commit(
+        made = run.store.commit(
             self.scope, edit, verdict,
             expect=context.heads.of(self.scope), author=self.principal, branch=self.branch, vectors=vectors,
         )  # fmt: skip
+        if not self.branch and self.store.canaries(self.scope):
+            self.parts.watch.step(self.scope)  # what a person changes must reach the canary's sessions, too
+        return made
 
     def _sources(self, ops: Sequence[Op], origin: Context) -> tuple[str, ...]:
         """What had caused the entries that are put back, so that they keep their provenance (I13)."""

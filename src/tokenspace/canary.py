@@ -146,12 +146,22 @@ def note(store: Store, feedback: Feedback, episode: Episode) -> None:
     if score is None:
         return
     for canary in store.canaries(feedback.scope):
-        if episode.at < canary.at:
-            continue
-        treated = getattr(episode.heads, layer_of(canary.scope)) == canary.revision
+        line = _line(store, canary, episode.heads)
+        if episode.at < canary.at or line not in ("", canary.branch):
+            continue  # from before, or from a branch that somebody tries things on
+        began = store.session(feedback.scope, episode.session) if episode.session else None
+        if began and _line(store, canary, began.heads) != line:
+            continue  # its share grew while the session ran: its prefix is not what its tail is
+        treated = line == canary.branch
         if canary.promoted is not None:
             treated = treated or episode.at >= store.revision(canary.scope, canary.promoted).at
         store.add_reading(canary, Reading(episode=episode.id, treated=treated, score=score, at=feedback.at))
+
+
+def _line(store: Store, canary: Canary, heads: Heads) -> str:
+    """The line of the canary's layer that these heads are on: "" is the served one."""
+    head = getattr(heads, layer_of(canary.scope))
+    return store.revision(canary.scope, head).branch if head else ""
 
 
 def harmed(store: Store, context: Context) -> bool:

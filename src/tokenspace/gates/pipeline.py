@@ -83,6 +83,10 @@ class ReplayGate:
         )
 
     async def _judged(self, trial: Trial) -> Verdict:
+        back = trial.replayer.taken_back(edit_key(trial.proposal.edit))
+        if back:
+            # Its replays said yes before, and are all remembered: they would say so again.
+            return trial.verdict("defer", "policy", f"this very edit was served and {back}; a person decides")
         for criterion in self._criteria:
             verdict = await criterion.check(trial)
             if verdict is None:

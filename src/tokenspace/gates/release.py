@@ -7,14 +7,15 @@ that did it is found by bisection and taken back.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tokenspace.budget import Budget
+from tokenspace.context import edit_key
 from tokenspace.domain import Attempt, Case, Context, Edit, GraderSpec, Revision, Scope, Verdict, digest
-from tokenspace.errors import BudgetExceeded
+from tokenspace.errors import BudgetExceeded, EditConflict
 from tokenspace.gates.cases import in_pool, one_of_each, sealed
-from tokenspace.gates.replay import Replayer
+from tokenspace.gates.replay import ROLLED_BACK, Replayer
 from tokenspace.gates.rollback import at, roll_back
 from tokenspace.gates.settings import GateSettings
 from tokenspace.loop import Runtime
@@ -97,7 +98,7 @@ class ReleaseCheck:
             Attempt(scope=scope, key=key, proposer=AUTHOR, heads=heads, verdict=verdict, at=self._run.clock())
         )
         if culprit is not None:
-            undone = roll_back(self._run, culprit, f"release check: {counts}", author=AUTHOR, gate=AUTHOR)
+            undone = self._undo(culprit, counts)
             return Release(
                 revisions=len(pending), test=test, passed=False, culprit=culprit, undone=undone, reason=counts
             )
@@ -105,10 +106,34 @@ class ReleaseCheck:
             self._mark(scope)
         return Release(revisions=len(pending), test=test, passed=not harmful, reason=counts)
 
+    def _undo(self, culprit: Revision, counts: str) -> Revision | None:
+        """Take a revision back and keep that it was; None for a person's own, and for what was changed again since."""
+        if culprit.verdict.basis == "human" or culprit.author in (AUTHOR, "canary@1"):
+            return None  # it is reported, and a person decides
+        try:
+            undone = roll_back(self._run, culprit, f"release check: {counts}", author=AUTHOR, gate=AUTHOR)
+        except EditConflict:
+            return None
+        reason = f"{ROLLED_BACK} by the release check: {counts}"
+        self._run.store.save_attempt(
+            Attempt(
+                scope=culprit.scope,
+                key=digest([ROLLED_BACK, culprit.id]),
+                edit_key=edit_key(culprit.edit),
+                proposer=culprit.author,
+                heads=self._run.store.heads(culprit.scope),
+                edit=culprit.edit,
+                verdict=replace(culprit.verdict, decision="reject", reason=reason),
+                at=self._run.clock(),
+            )
+        )
+        return undone
+
     def cases(self, replayer: Replayer, scope: Scope) -> list[Case]:
         """One case of each cluster, by turns of every expected answer; the sealed ones first while queries are left."""
         now, store = self._run.clock(), self._run.store
-        month = [one for one in store.attempts(scope) if one.proposer == AUTHOR and one.at.month == now.month]
+        mine = [one for one in store.attempts(scope) if one.proposer == AUTHOR]
+        month = [one for one in mine if (one.at.year, one.at.month) == (now.year, now.month)]
         open_ = in_pool(replayer.cases, settings=self._settings, now=now)
         hidden = [case for case in replayer.cases if case not in open_ and sealed(case, self._settings)]
         allowed = hidden if len(month) < self._settings.sealed_queries else []
@@ -138,22 +163,32 @@ class ReleaseCheck:
 
     async def _bisect(
         self, replayer: Replayer, old: Context, pending: Sequence[Revision], broken: Sequence[Case], budget: Budget
-    ) -> Revision:
-        """The first revision after which most of the broken cases stay broken: log₂(n) steps over these cases."""
+    ) -> Revision | None:
+        """The first revision after which most of the broken cases stay broken: log₂(n) steps over these cases.
+
+        None if they are not broken there in fresh runs either: then chance, or several revisions, did it.
+        """
         low, high = 0, len(pending) - 1
         while low < high:
             middle = (low + high) // 2
-            then = self._at(old.scope, pending[middle].id)
-            arms, worse = replayer.arms(old, then, Edit(ops=())), 0
-            for case in broken:
-                both = arms(case)
-                if both is None or both[0].compiled_hash == both[1].compiled_hash:
-                    continue
-                before = await replayer.score(case, both[0], budget=budget, run_index=2)
-                after = await replayer.score(case, both[1], budget=budget, run_index=2)
-                worse += (after or 0.0) < (before or 0.0)
-            low, high = (low, middle) if 2 * worse > len(broken) else (middle + 1, high)
-        return pending[low]
+            low, high = (low, middle) if await self._breaks(replayer, old, pending[middle], broken, budget) else (
+                middle + 1, high
+            )  # fmt: skip
+        return pending[low] if await self._breaks(replayer, old, pending[low], broken, budget) else None
+
+    async def _breaks(
+        self, replayer: Replayer, old: Context, revision: Revision, broken: Sequence[Case], budget: Budget
+    ) -> bool:
+        """Whether most of the broken cases are worse at a revision than before all of them."""
+        arms, worse = replayer.arms(old, self._at(old.scope, revision.id), Edit(ops=())), 0
+        for case in broken:
+            both = arms(case)
+            if both is None or both[0].compiled_hash == both[1].compiled_hash:
+                continue
+            before = await replayer.score(case, both[0], budget=budget, run_index=2)
+            after = await replayer.score(case, both[1], budget=budget, run_index=2)
+            worse += (after or 0.0) < (before or 0.0)
+        return 2 * worse > len(broken)
 
     def _at(self, scope: Scope, revision: str | None) -> Context:
         return self._run.store.context(scope, at(self._run, scope, revision))

@@ -30,6 +30,9 @@ from tokenspace.protocols import Grader
 
 Arms = tuple[Prompt, Prompt]
 
+ROLLED_BACK: Final = "rolled back"
+"""How the reason of a rejection begins that took back what was served."""
+
 _PAID: Final = frozenset({"rubric"})
 """Graders that ask a model: their scores are remembered, too."""
 
@@ -68,6 +71,11 @@ class Replayer:
     def canaries(self) -> list[Canary]:
         """The live canaries of every layer that is visible in the scope."""
         return self._run.store.canaries(self._scope)
+
+    def taken_back(self, key: str) -> str:
+        """Why an edit of these operations was rolled back in this scope; empty if none was."""
+        rejected = self._run.store.attempts(self._scope, edit_key=key, decision="reject")
+        return next((one.verdict.reason for one in rejected if one.verdict.reason.startswith(ROLLED_BACK)), "")
 
     def now(self) -> datetime:
         """The time by the runtime's clock."""

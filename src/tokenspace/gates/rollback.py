@@ -7,26 +7,24 @@ from dataclasses import replace
 from tokenspace.canary import layer_of
 from tokenspace.context import inherited, new_texts, revert_ops
 from tokenspace.domain import Edit, Heads, Revision, Scope, Verdict
-from tokenspace.errors import EditConflict, StaleHead
+from tokenspace.errors import StaleHead
 from tokenspace.loop import Runtime
 
 _RACES = 5
 
 
 def roll_back(run: Runtime, bad: Revision, reason: str, *, author: str, gate: str) -> Revision | None:
-    """Undo what a revision changed; None if that is undone already, or if its entries were changed again since.
+    """Undo what a revision changed; None if that is undone already.
 
-    Raises `StaleHead` if the head moves again and again meanwhile.
+    Raises `EditConflict` if its entries were changed again since: then a person must look. Raises `StaleHead` if the
+    head moves again and again meanwhile.
     """
     store, scope = run.store, bad.scope
     for _ in range(_RACES):
         heads = store.heads(scope)
         now = store.context(scope, heads)
         before, after = (store.context(scope, at(run, scope, id)) for id in (bad.parent, bad.id))
-        try:
-            ops = revert_ops(before.layers[-1], after.layers[-1], now.layers[-1], inherited(now))
-        except EditConflict:
-            return None
+        ops = revert_ops(before.layers[-1], after.layers[-1], now.layers[-1], inherited(now))
         if not ops:
             return None
         edit = Edit(ops=ops, rationale=f"roll back {bad.id}", read=(bad.id,))

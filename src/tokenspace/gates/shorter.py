@@ -10,15 +10,15 @@ from tokenspace.stats import Pair, PairedOutcomes
 
 
 class Shorter:
-    """Retirement and consolidation: accepted if non-inferior **and** fewer tokens, at T2 and above.
+    """Retirement: an edit that writes nothing is accepted if non-inferior **and** fewer tokens, at T2 and above.
 
     Cases whose prompt does not change are ties that cost nothing. Where the edit is affected at all it may not break
     more than it mends: a rare loss does not hide behind the many cases that it does not touch.
     """
 
     async def check(self, trial: Trial) -> Verdict | None:
-        """Accept, reject or defer an edit that shortens; None for any other."""
-        if trial.tier < T2 or not self._shortens(trial):
+        """Accept or reject an edit that only drops; None where that is undecided, and for any other."""
+        if trial.tier < T2 or trial.written or not self._shortens(trial):
             return None
         alpha, margin = trial.settings.alpha[trial.tier], trial.settings.margin[trial.tier]
         panel, pairs = trial.panel(), list[Pair]()
@@ -39,7 +39,7 @@ class Shorter:
             return trial.verdict("reject", "tested", f"shorter, but worse: {counts}", **numbers)
         if test.noninferior(margin, alpha=alpha):
             return trial.verdict("accept", "tested", f"shorter, and no worse by {margin:.0%}: {counts}", **numbers)
-        return trial.verdict("defer", "policy", f"unverified: too few cases to rule out a loss; {counts}", **numbers)
+        return None  # too few cases to rule out a loss: then it has to help
 
     def _shortens(self, trial: Trial) -> bool:
         count = trial.replayer.profile.count_tokens

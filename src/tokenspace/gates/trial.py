@@ -113,8 +113,10 @@ class Trial:
         helps at none of these heads". That it once helped does not help it now.
         """
         last = self.proposal.previous.verdict if self.proposal.previous else None
-        if last is None or not last.tested or last.model != self.replayer.profile.model:
+        if last is None or (last.tested and last.model != self.replayer.profile.model):
             return 1.0
+        if not last.tested:
+            return last.e_before
         goes_on = last.tested == self.fingerprint(last.cases)
         return last.e_before * (1.0 if goes_on else last.e_benefit)
 
@@ -158,7 +160,10 @@ class Trial:
         return Pair(case=case.id, cluster=case.cluster, incumbent=(before,), candidate=(after,))
 
     def verdict(self, decision: Decision, basis: Basis, reason: str, **numbers: Any) -> Verdict:
-        """A verdict of this trial, with what it cost."""
+        """A verdict of this trial, with what it cost. One without a test keeps what earlier tests came to."""
+        last = self.proposal.previous.verdict if self.proposal.previous else None
+        if last is not None and not numbers.get("tested"):
+            numbers.setdefault("e_before", last.e_before * (last.e_benefit if last.tested else 1.0))
         return Verdict(
             decision=decision,
             basis=basis,

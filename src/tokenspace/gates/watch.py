@@ -16,12 +16,15 @@ from tokenspace.budget import Budget
 from tokenspace.canary import PREFIX, begin
 from tokenspace.context import edit_key
 from tokenspace.domain import Attempt, Canary, Reading, Scope, digest
-from tokenspace.errors import NotFound
+from tokenspace.errors import EditConflict, NotFound
 from tokenspace.gates.pipeline import ReplayGate
+from tokenspace.gates.replay import ROLLED_BACK
 from tokenspace.gates.rollback import roll_back
 from tokenspace.gates.settings import GateSettings
 from tokenspace.loop import Runtime, judge
 from tokenspace.stats import Cusum, HoldbackTest, StartMonitor
+
+OVERTAKEN = "the served line was changed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +78,9 @@ class Watch:
         moved = list[Canary]()
         for canary in self._run.store.canaries(scope):
             seen = self.look(canary)
-            if seen.alarm:
-                moved.append(self.stop(canary, seen.alarm))
+            alarm = seen.alarm or self._overtaken(canary)
+            if alarm:
+                moved += self._stopped(canary, alarm)
                 continue
             later = self._next(canary, seen)
             if later != canary:
@@ -95,10 +99,13 @@ class Watch:
             attempt = Attempt(
                 scope=scope, key=promotion(canary), proposer=made.author, heads=store.heads(scope),
                 evidence=tuple(id for id in made.edit.evidence if id in told), edit=made.edit, at=self._run.clock(),
+                branch=canary.branch,  # so that nobody but this method judges it again
             )  # fmt: skip
             judged = await judge(self._run, self._gate, attempt, budget=budget)
             if judged.revision is not None:
                 self.served(canary, judged.revision)
+            elif judged.verdict.decision == "reject":
+                self.stop(canary, judged.verdict.reason)
             yield judged
 
     def ready(self, canary: Canary) -> bool:
@@ -118,7 +125,8 @@ class Watch:
     def stop(self, canary: Canary, reason: str) -> Canary:
         """Take a canary back: its branch is offered no more, or its promotion is inverted; kept as a rejection.
 
-        Doing it again changes nothing, so whoever was killed in between can be finished by the next.
+        Doing it again changes nothing, so whoever was killed in between can be finished by the next. Raises
+        `EditConflict` where what was promoted has been changed again since: then a person must look.
         """
         store, made = self._run.store, self._run.store.revision(canary.scope, canary.revision)
         if canary.promoted is not None:
@@ -127,17 +135,48 @@ class Watch:
         else:
             self._drop(canary)
         verdict = replace(
-            made.verdict, decision="reject", basis="tested", reason=f"rolled back: {reason}", share=canary.share
+            made.verdict,
+            decision="reject",
+            basis="tested",
+            reason=reason if reason.startswith(OVERTAKEN) else f"{ROLLED_BACK}: {reason}",
+            share=canary.share,
         )
         rejected = Attempt(
-            scope=canary.scope, key=digest(["rolled back", canary.id]), edit_key=edit_key(made.edit),
+            scope=canary.scope, key=digest([ROLLED_BACK, canary.id]), edit_key=edit_key(made.edit),
             proposer=made.author, heads=store.heads(canary.scope), edit=made.edit, verdict=verdict,
             at=self._run.clock(),
         )  # fmt: skip
         store.save_attempt(rejected)
+        for asked in store.attempts(canary.scope, key=promotion(canary)):
+            if asked.revision is None:
+                store.save_attempt(replace(asked, verdict=verdict))
         stopped = replace(canary, state="stopped", share=0.0, reason=reason)
         store.save_canary(stopped)
         return stopped
+
+    def _stopped(self, canary: Canary, reason: str) -> list[Canary]:
+        """The canary as stopped; where it cannot be undone without a person, it stays live and says so."""
+        try:
+            return [self.stop(canary, reason)]
+        except EditConflict as error:
+            words = f"must be taken back by hand: {reason}; {error}"
+            if canary.reason == words:
+                return []
+            self._run.store.save_canary(replace(canary, reason=words))
+            return [replace(canary, reason=words)]
+
+    def _overtaken(self, canary: Canary) -> str:
+        """Whether a person, or a roll-back, changed the served line since: those changes must reach every session."""
+        if canary.state != "trial":
+            return ""
+        store = self._run.store
+        began = store.revision(canary.scope, canary.revision).parent
+        for one in store.log(canary.scope):
+            if one.id == began:
+                break
+            if one.verdict.basis == "human" or one.author in ("canary@1", "release@1"):
+                return f"{OVERTAKEN} by {one.author}, and must reach every session"
+        return ""
 
     def _drop(self, canary: Canary) -> None:
         """Offer its line no more; a rival, or whoever was killed in between, may have done so already."""

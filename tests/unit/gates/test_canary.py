@@ -11,7 +11,7 @@ from tests.world import ALICE, BASE, TENANT, World, rule
 
 from tokenspace.budget import Budget
 from tokenspace.canary import assigned, chance
-from tokenspace.domain import Attempt, Canary, Episode, Signal
+from tokenspace.domain import Attempt, Canary, Edit, Entry, Episode, Kind, Put, Signal, Verdict
 from tokenspace.stats import fixes_needed
 
 TOLD = "A parcel goes to Kestrel."
@@ -194,3 +194,58 @@ def test_a_killed_admission_is_healed_by_the_next_look() -> None:
     other.watch.step(BASE)
     (healed,) = other.store.canaries(BASE)
     assert (healed.share, healed.state) == (canary.share, canary.state)
+
+
+def test_an_edit_that_was_taken_back_is_not_admitted_again_by_what_is_remembered_of_it() -> None:
+    world, canary = on_trial()
+    world.watch.stop(canary, "harm")
+    said = world.say(world.act("hello again", choices=None), "words", Signal.TEXT)
+    verdict = world.judge(rule(TOLD), said).verdict
+    assert verdict.decision == "defer"
+    assert "rolled back" in verdict.reason
+    assert world.store.canaries(BASE) == []
+
+
+def test_what_a_person_changes_reaches_the_sessions_of_a_canary() -> None:
+    world, canary = on_trial()
+    world.store.save_canary(replace(canary, share=0.95))
+    world.put(Entry(kind=Kind.RULE, doc="rules", text="An urgent fix."))
+    (moved,) = world.watch.step(BASE)
+    assert moved.state == "stopped"
+    heads = world.store.heads(BASE)
+    assert all(assigned(world.store, BASE, branch="", unit=f"s{n}") == heads for n in range(50))
+
+
+def test_a_promotion_that_the_gate_rejects_ends_the_canary() -> None:
+    world, canary = on_trial()
+    world.store.save_canary(replace(canary, share=0.95))
+    serve(world, times=60, good=0.9, treated=True)
+    entry = Entry(kind=Kind.RULE, doc="rules", text=TOLD)
+    world.store.commit(
+        BASE, Edit(ops=(Put(entry=entry),)), Verdict(decision="accept", basis="tested"),
+        expect=world.store.heads(BASE).base, author="test@1", vectors={},
+    )  # fmt: skip
+    (attempt,) = promote(world)
+    assert attempt.verdict.decision == "reject"
+    assert world.store.canaries(BASE) == []
+
+
+def test_a_refused_promotion_is_judged_by_nobody_else() -> None:
+    world, canary = on_trial()
+    world.store.save_canary(replace(canary, share=0.95))
+    serve(world, times=60, good=0.9, treated=True)
+    (asked,) = promote(world)
+    assert asked.verdict.decision == "defer"
+    assert asked.key not in {one.key for one in world.sleep()}
+
+
+def test_episodes_of_a_branch_are_no_hold_back() -> None:
+    world, canary = on_trial()
+    world.store.create_branch(BASE, "trial")
+    world.run = replace(world.run, branch="trial")
+    world.store.commit(
+        BASE, rule("Something else."), Verdict(decision="accept", basis="human"),
+        expect=world.store.heads(BASE, branch="trial").base, author="ana", branch="trial", vectors={},
+    )  # fmt: skip
+    world.say(world.act("on a branch", choices=None), False, Signal.LABEL)
+    assert world.store.readings(canary) == []

@@ -13,7 +13,7 @@ from tests.world import ALICE, BASE, World, rule
 
 from tokenspace.agents import FunctionAgent
 from tokenspace.budget import Budget
-from tokenspace.domain import Drop, Edit, Entry, Kind, Prompt, Signal, ToolCall
+from tokenspace.domain import Basis, Drop, Edit, Entry, Kind, Origin, Prompt, Put, Signal, ToolCall, Verdict
 from tokenspace.gates import ReleaseCheck, ReplayGate, noise_floor
 from tokenspace.gates.cases import in_pool, sealed
 from tokenspace.graders import build
@@ -31,9 +31,13 @@ def check(world: World, *, budget: Budget | None = None):
     return asyncio.run(world.release.check(BASE, budget=budget or Budget()))
 
 
-def committed(world: World, *texts: str) -> list[str]:
+def committed(world: World, *texts: str, basis: Basis = "tested") -> list[str]:
     for number, text in enumerate(texts):
-        world.put(Entry(id=f"{number + 1:032x}", kind=Kind.RULE, doc="rules", text=text))
+        entry = Entry(id=f"{number + 1:032x}", kind=Kind.RULE, doc="rules", text=text, origin=Origin.OPERATOR)
+        world.store.commit(
+            BASE, Edit(ops=(Put(entry=entry),)), Verdict(decision="accept", basis=basis),
+            expect=world.store.heads(BASE).base, author="test@1", vectors={},
+        )  # fmt: skip
     return [one.id for one in world.store.log(BASE)][::-1]
 
 
@@ -64,6 +68,19 @@ def test_the_revision_that_made_it_worse_is_found_by_bisection_and_taken_back() 
     assert "Do harm." not in world.texts()
     assert len(world.texts()) == 4
     assert check(world).passed
+
+
+def test_what_a_person_committed_is_reported_and_not_undone() -> None:
+    def breaks(prompt: Prompt, seed: int) -> str:
+        return "Basalt" if "harm" in says(prompt) else "Kestrel"
+
+    world = many_cases(World(breaks))
+    ids = committed(world, "Be kind.", "Do harm.", basis="human")
+    found = check(world)
+    assert (found.passed, found.undone) == (False, None)
+    assert found.culprit is not None
+    assert found.culprit.id == ids[1]
+    assert "Do harm." in world.texts()
 
 
 def test_a_release_check_without_budget_marks_nothing_and_goes_on_later() -> None:
