@@ -163,7 +163,9 @@ def test_a_missing_file_and_a_wrong_number_of_labels(run: Run) -> None:
 
 def test_interrupted_it_says_what_was_finished(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     command = [sys.executable, "-m", "tokenspace", "demo", "--model", "nearest", "--out", "out"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # Whoever runs the tests in the background has its children ignore the signal.
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **heard) as process:
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(signal.SIGINT)

@@ -722,6 +722,7 @@ def test_over_a_real_connection(asynchronous, store, wrapped):
             await asyncio.to_thread(client.close) if not asynchronous else await client.close()
 
     asyncio.run(main())
+    eventually(lambda: store.episodes(USER))
     (episode,) = store.episodes(USER)
     assert [call.name for call in episode.run.tool_calls] == ["get_weather", "get_time"]
 
