@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -45,8 +45,9 @@ from tokenspace.domain import (
 from tokenspace.errors import BadData, BudgetExceeded, EditConflict, NotFound, UsageError
 from tokenspace.gates import REPLAYS, Cause, Release, why
 from tokenspace.oversight import Oversight
-from tokenspace.protocols import Agent, Model, Proposer, Store
+from tokenspace.protocols import Agent, Model, Store
 from tokenspace.stats import Lift
+from tokenspace.watching import Learned, learned, slept
 
 T = TypeVar("T")
 
@@ -215,9 +216,8 @@ class LearningAgent:
         self, *, budget: Budget | None = None, on_attempt: Callable[[Attempt], None] = lambda _: None
     ) -> SleepReport:
         """Learn from the feedback that was not learned from yet, and look again, for free, at what was held back."""
-        one = [proposer for proposer in self.parts.proposers if proposer.reach == "one"]
         budget = budget or Budget()
-        return self.wait(self._collect(one, budget, Budget(calls=0), on_attempt))
+        return self.wait(self._told(learned(self.parts, self.scope, budget=budget), budget, on_attempt))
 
     def sleep(
         self, *, budget: Budget | None = None, on_attempt: Callable[[Attempt], None] = lambda _: None
@@ -226,43 +226,30 @@ class LearningAgent:
 
         Then canaries move on, and after every `release_every` revisions the whole is checked against the last release.
         """
-        return self.wait(self._slept(budget or Budget(), on_attempt))
+        budget = budget or Budget()
+        return self.wait(self._told(slept(self.parts, self.scope, budget=budget), budget, on_attempt))
 
-    async def _slept(self, budget: Budget, on_attempt: Callable[[Attempt], None]) -> SleepReport:
-        parts, promoted, release = self.parts, list[Attempt](), None
-        moved, spent = [] if self.branch else parts.watch.step(self.scope), budget.usage
-        report = await self._collect(parts.proposers, budget, budget, on_attempt)
-        if self.branch:
-            return report
-        try:
-            async for attempt in parts.watch.promote(self.scope, budget=budget):
-                promoted.append(attempt)
-                on_attempt(attempt)
-            if parts.release.due(self.scope):
-                release = await parts.release.check(self.scope, budget=budget)
-        except BudgetExceeded as error:
-            report = replace(report, stopped=report.stopped or str(error))
-        attempts = (*report.attempts, *promoted)
-        return replace(report, attempts=attempts, canaries=tuple(moved), release=release, usage=budget.usage - spent)
-
-    async def _collect(
-        self, proposers: Sequence[Proposer], budget: Budget, again: Budget, on_attempt: Callable[[Attempt], None]
+    async def _told(
+        self, work: AsyncIterator[Learned], budget: Budget, on_attempt: Callable[[Attempt], None]
     ) -> SleepReport:
-        parts, done, stopped = self.parts, list[Attempt](), ""
-        waiting, spent = {one.id for one in self.waiting()}, budget.usage
+        """The report of what learning yields; a budget that ends stops it."""
+        done, moved, release, stopped = list[Attempt](), list[Canary](), None, ""
+        spent = budget.usage
         try:
-            async for attempt in loop.sleep(
-                parts.runtime, self.scope, proposers, parts.gate, budget=budget, again=again
-            ):
-                decision = attempt.verdict.decision
-                if decision == "abstain" or (decision == "defer" and attempt.id in waiting):
-                    continue  # nothing new to tell
-                waiting.add(attempt.id)
-                done.append(attempt)
-                on_attempt(attempt)
+            async for one in work:
+                match one:
+                    case Attempt():
+                        done.append(one)
+                        on_attempt(one)
+                    case Canary():
+                        moved.append(one)
+                    case Release():
+                        release = one
         except BudgetExceeded as error:
             stopped = str(error)
-        return SleepReport(attempts=tuple(done), usage=budget.usage - spent, stopped=stopped)
+        return SleepReport(
+            attempts=tuple(done), canaries=tuple(moved), release=release, usage=budget.usage - spent, stopped=stopped
+        )
 
     # ── what was learned ────────────────────────────────────────────────────────────────────
     @property
@@ -274,7 +261,7 @@ class LearningAgent:
         """The learned context as served now, or as of a past revision of this scope's own layer."""
         heads = self.heads
         if revision is not None:
-            heads = replace(heads, **{self._layer: self._resolve(revision).id})
+            heads = heads.at(self.scope, self._resolve(revision).id)
         return self.store.context(self.scope, heads)
 
     def text(self, *, blame: bool = False) -> dict[str, str]:
@@ -376,7 +363,7 @@ class LearningAgent:
         served, branch = self.on(""), self.on(name)
         history = branch.log()
         fork = next((one.id for one in history if one.branch != name), None)
-        before = self.store.context(self.scope, replace(served.heads, **{self._layer: fork}))
+        before = self.store.context(self.scope, served.heads.at(self.scope, fork))
         after, now = branch.context(), served.context()
         try:
             ops = revert_ops(after.layers[-1], before.layers[-1], now.layers[-1], inherited(now))
@@ -469,12 +456,7 @@ class LearningAgent:
         return _unique(id, self.log(), lambda one: one.id, "revision")
 
     def _before(self, revision: Revision) -> Context:
-        return self.store.context(self.scope, replace(self.heads, **{self._layer: revision.parent}))
-
-    @property
-    def _layer(self) -> str:
-        """What `Heads` calls this scope's own layer."""
-        return ("base", "tenant", "user")[len(self.scope.layers) - 1]
+        return self.store.context(self.scope, self.heads.at(self.scope, revision.parent))
 
 
 def _unique(part: str, things: Sequence[T], id_of: Callable[[T], str], what: str) -> T:

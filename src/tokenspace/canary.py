@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Final
 
 from tokenspace.domain import (
@@ -36,8 +35,6 @@ PREFIX: Final = "canary-"
 LEAST_RATE: Final = 0.05
 """A success rate that nothing is known of is taken to be at least this, so that only the hold-back can alarm."""
 
-_LAYERS: Final = ("base", "tenant", "user")
-
 
 def assigned(store: Store, scope: Scope, *, branch: str, unit: str) -> Heads:
     """What a session is served: the heads of the scope, or for its share of the sessions those of a canary.
@@ -49,18 +46,13 @@ def assigned(store: Store, scope: Scope, *, branch: str, unit: str) -> Heads:
         return heads
     for canary in store.canaries(scope):
         if canary.state == "trial" and chance(canary.id, unit) < canary.share:
-            heads = replace(heads, **{layer_of(canary.scope): canary.revision})
+            heads = heads.at(canary.scope, canary.revision)
     return heads
 
 
 def chance(*names: str) -> float:
     """A number in [0, 1) that depends on the names alone: the same session always draws the same."""
     return int(digest(list(names))[:13], 16) / 16**13
-
-
-def layer_of(scope: Scope) -> str:
-    """What `Heads` calls the layer that a scope's own entries are in."""
-    return _LAYERS[len(scope.layers) - 1]
 
 
 def admit(store: Store, attempt: Attempt, *, expect: str | None, branch: str, vectors: Mapping[str, bytes]) -> Revision:
@@ -145,11 +137,12 @@ def note(store: Store, feedback: Feedback, episode: Episode) -> None:
     score = score_of(feedback, episode)
     if score is None:
         return
-    for canary in store.canaries(feedback.scope):
+    canaries = store.canaries(feedback.scope)
+    began = store.session(feedback.scope, episode.session) if canaries and episode.session else None
+    for canary in canaries:
         line = _line(store, canary, episode.heads)
         if episode.at < canary.at or line not in ("", canary.branch):
             continue  # from before, or from a branch that somebody tries things on
-        began = store.session(feedback.scope, episode.session) if episode.session else None
         if began and _line(store, canary, began.heads) != line:
             continue  # its share grew while the session ran: its prefix is not what its tail is
         treated = line == canary.branch
@@ -160,7 +153,7 @@ def note(store: Store, feedback: Feedback, episode: Episode) -> None:
 
 def _line(store: Store, canary: Canary, heads: Heads) -> str:
     """The line of the canary's layer that these heads are on: "" is the served one."""
-    head = getattr(heads, layer_of(canary.scope))
+    head = heads.of(canary.scope)
     return store.revision(canary.scope, head).branch if head else ""
 
 

@@ -70,11 +70,17 @@ async def learned(parts: Parts, scope: Scope, *, budget: Budget) -> AsyncIterato
 
 
 async def slept(parts: Parts, scope: Scope, *, budget: Budget) -> AsyncIterator[Learned]:
-    """Move canaries on, learn over all evidence, promote what went well, check the release where one is due."""
-    for canary in parts.watch.step(scope):
+    """Move canaries on, learn over all evidence, promote what went well, check the release where one is due.
+
+    On a branch it only learns: canaries and releases are of the served line.
+    """
+    served = not parts.runtime.branch
+    for canary in parts.watch.step(scope) if served else ():
         yield canary
     async for attempt in _judged(parts, scope, parts.proposers, budget=budget, again=budget):
         yield attempt
+    if not served:
+        return
     async for attempt in parts.watch.promote(scope, budget=budget):
         yield attempt
     if parts.release.due(scope):

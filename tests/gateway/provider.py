@@ -23,11 +23,11 @@ from typing import Any, Self
 
 import uvloop
 
-from tokenspace.domain import Scope
+from tokenspace.domain import Right, Scope
 from tokenspace.gateway.app import Gateway, Parts
 from tokenspace.gateway.errors import KeyRefused
 from tokenspace.gateway.server import Server
-from tokenspace.gateway.wire import Caller, GatewaySettings, Record, Right
+from tokenspace.gateway.wire import Caller, GatewaySettings, Record
 
 RECORDINGS = Path(__file__).parent / "recordings"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from functools import cached_property
@@ -140,6 +140,10 @@ class Heads:
     def of(self, scope: Scope) -> str | None:
         """The head of the scope's own layer, the one that a commit in that scope moves."""
         return self.ids[len(scope.layers) - 1]
+
+    def at(self, scope: Scope, revision: str | None) -> Heads:
+        """These heads with the scope's own layer at another revision of it."""
+        return replace(self, **{("base", "tenant", "user")[len(scope.layers) - 1]: revision})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from tokenspace.domain import Attempt, Case, Context, Edit, GraderSpec, Revision
 from tokenspace.errors import BudgetExceeded, EditConflict
 from tokenspace.gates.cases import in_pool, one_of_each, sealed
 from tokenspace.gates.replay import ROLLED_BACK, Replayer
-from tokenspace.gates.rollback import at, roll_back
+from tokenspace.gates.rollback import roll_back
 from tokenspace.gates.settings import GateSettings
 from tokenspace.loop import Runtime
 from tokenspace.protocols import Grader
@@ -191,7 +191,7 @@ class ReleaseCheck:
         return 2 * worse > len(broken)
 
     def _at(self, scope: Scope, revision: str | None) -> Context:
-        return self._run.store.context(scope, at(self._run, scope, revision))
+        return self._run.store.context(scope, self._run.store.heads(scope).at(scope, revision))
 
     def _mark(self, scope: Scope) -> None:
         if LINE in self._run.store.branches(scope):

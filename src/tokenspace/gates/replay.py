@@ -64,6 +64,7 @@ class Replayer:
             kin.setdefault(case.cluster, set()).update((case.id, *case.sources))
         return kin
 
+    @cached_property
     def attempts(self) -> list[Attempt]:
         """Everything that was tried in the scope."""
         return self._run.store.attempts(self._scope)
@@ -102,7 +103,7 @@ class Replayer:
                 old = self._prompt(incumbent, own, case)
             except BudgetTooSmall:
                 return None
-            return old, self._prompt(candidate, own, case)
+            return old, old if candidate is incumbent else self._prompt(candidate, own, case)
 
         return prompts
 

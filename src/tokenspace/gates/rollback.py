@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from tokenspace.canary import layer_of
 from tokenspace.context import inherited, new_texts, revert_ops
-from tokenspace.domain import Edit, Heads, Revision, Scope, Verdict
+from tokenspace.domain import Edit, Revision, Verdict
 from tokenspace.errors import StaleHead
 from tokenspace.loop import Runtime
 
@@ -23,7 +20,7 @@ def roll_back(run: Runtime, bad: Revision, reason: str, *, author: str, gate: st
     for _ in range(_RACES):
         heads = store.heads(scope)
         now = store.context(scope, heads)
-        before, after = (store.context(scope, at(run, scope, id)) for id in (bad.parent, bad.id))
+        before, after = (store.context(scope, heads.at(scope, id)) for id in (bad.parent, bad.id))
         ops = revert_ops(before.layers[-1], after.layers[-1], now.layers[-1], inherited(now))
         if not ops:
             return None
@@ -35,8 +32,3 @@ def roll_back(run: Runtime, bad: Revision, reason: str, *, author: str, gate: st
         except StaleHead:
             continue
     raise StaleHead(f"the head of {scope} moved {_RACES} times during a roll-back", hint="run it again")
-
-
-def at(run: Runtime, scope: Scope, revision: str | None) -> Heads:
-    """The heads of a scope with its own layer at a revision."""
-    return replace(run.store.heads(scope), **{layer_of(scope): revision})

@@ -71,9 +71,7 @@ class Trial:
     def cases(self) -> tuple[Case, ...]:
         """The cases that may test this edit, one for each cluster, in the edit's fixed order."""
         replayer = self.replayer
-        return fit_to_test(
-            self.proposal, replayer.cases, replayer.attempts(), settings=self.settings, now=replayer.now()
-        )
+        return fit_to_test(self.proposal, replayer.cases, replayer.attempts, settings=self.settings, now=replayer.now())
 
     @cached_property
     def prompts(self) -> Callable[[Case], Arms | None]:

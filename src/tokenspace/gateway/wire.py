@@ -7,15 +7,14 @@ learned for it, the dialect puts that in, the relay sends it on and gives back t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
-from tokenspace.domain import Heads, Message, Request, Run, Scope
+from tokenspace.domain import Heads, Message, Request, Right, Run, Scope
 
-Right = Literal["infer", "feedback", "read", "admin"]
 Body = Mapping[str, Any]
 
 
@@ -218,8 +217,3 @@ class GatewaySettings:
     connect_s: float = 5.0
     read_s: float = 300.0
     drain_s: float = 30.0
-
-
-def scopes_of(caller: Caller) -> Sequence[Scope]:
-    """The layers that a caller's context is made of, base first."""
-    return caller.scope.layers

@@ -119,12 +119,13 @@ def test_harm_to_the_most_similar_cases_rejects_an_edit_that_helps_elsewhere() -
         return "Kestrel" if told is ("harmless" in about) else "Basalt"
 
     world = World(mixed)
-    helped = [f"harmless question {n}" for n in range(12)]
+    helped = [f"harmless question {n}" for n in range(60)]
     for text in [*helped, *(f"apply this: broken thing {n}" for n in range(8))]:
         world.say(world.act(text, scope=ALICE), "Kestrel", by="bob")
     said = world.say(world.act("hello there", scope=ALICE, choices=None), "words", Signal.TEXT, by="bob")
     attempt = world.judge(rule("apply this rule to a broken thing"), said)
     assert attempt.verdict.decision == "reject", attempt.verdict.reason
+    assert "beside where it helps" in attempt.verdict.reason
 
 
 def test_an_agent_that_sees_more_than_its_prompt_is_found_by_the_audit() -> None:
@@ -141,6 +142,7 @@ def test_an_agent_that_sees_more_than_its_prompt_is_found_by_the_audit() -> None
     said = world.say(world.act("good day", scope=ALICE, choices=None), "words", Signal.TEXT, by="bob")
     verdict = world.judge(rule(TOLD, trigger="where is parcel"), said).verdict
     assert verdict.decision in {"defer", "reject"}
+    assert "the model sees more than its prompt" in verdict.reason
 
 
 # ── what only shortens ──────────────────────────────────────────────────────────────────────
