@@ -28,6 +28,7 @@ import _report
 from tokenspace.domain import Drop, Edit, Entry, Kind, Origin, Patch, Put, Scope, Usage, Verdict, new_id
 from tokenspace.errors import StaleHead
 from tokenspace.store import open_store
+from tokenspace.store.scoped import EVERYWHERE
 
 REVISIONS = 20
 VOCABULARY = (
@@ -143,7 +144,7 @@ def measure_sqlite(directory: Path, users: int, figures: dict[str, float]) -> No
     store = open_store(url)
     load_shared(store)
     empty = sqlite_size(store, directory)
-    with store.db.reading() as cursor:  # not durable: a load may be repeated; durable commits are measured below
+    with store.db.reading(EVERYWHERE) as cursor:  # not durable: durable commits are measured below
         cursor.text("PRAGMA synchronous = OFF")
         cursor.text("PRAGMA wal_autocheckpoint = 10000")
     figures["sqlite_loaded_commits_per_s"] = load(store, users, "sqlite")
@@ -160,7 +161,7 @@ def measure_sqlite(directory: Path, users: int, figures: dict[str, float]) -> No
 
 
 def sqlite_size(store: Any, directory: Path) -> int:
-    with store.db.reading() as cursor:
+    with store.db.reading(EVERYWHERE) as cursor:
         cursor.text("PRAGMA wal_checkpoint(TRUNCATE)")
     return (directory / "store.db").stat().st_size
 

@@ -42,12 +42,13 @@ from tokenspace.domain import (
     Usage,
     Verdict,
 )  # fmt: skip
-from tokenspace.errors import BadData, BudgetExceeded, EditConflict, NotFound, UsageError
+from tokenspace.errors import BadData, BudgetExceeded, EditConflict, ModelTimeout, NotFound, RateLimited, UsageError
 from tokenspace.gates import REPLAYS, Cause, Release, why
+from tokenspace.interop import MemoryFiles
 from tokenspace.oversight import Oversight
 from tokenspace.protocols import Agent, Model, Store
 from tokenspace.stats import Lift
-from tokenspace.watching import Learned, learned, slept
+from tokenspace.watching import Learned, learned, observed, slept
 
 T = TypeVar("T")
 
@@ -139,6 +140,11 @@ class LearningAgent:
         """What an operator does beside the loop: canaries, release checks, noise, pinned cases."""
         return Oversight(self.parts, self.scope, principal=self.principal, wait=self.wait)
 
+    @property
+    def memory(self) -> MemoryFiles:
+        """This context as the agent's own files, for `interop.self_tools`: what it writes goes through the gate."""
+        return MemoryFiles(self.parts.runtime, self.parts.gate, self.scope, principal=self.principal)
+
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine of this agent's parts to its end, from code that is not asynchronous."""
         return self._bridge.run(work)
@@ -187,7 +193,7 @@ class LearningAgent:
         """Say about an episode, now or weeks later, exactly one thing.
 
         That is what would have been right, whether it was right, how good it was (0 to 1), or something in words
-        (`trigger`: about which kind of request).
+        (`trigger`: about which kind of request). An episode may be named by the provider's response id.
 
         `by` is the authenticated principal (default: who opened this agent). Raises `UsageError` for none or several.
         """
@@ -198,7 +204,7 @@ class LearningAgent:
         ((signal, value),) = given.items()
         feedback = Feedback(
             scope=self.scope,
-            episode=episode if isinstance(episode, str) else episode.id,
+            episode=self._named(episode) if isinstance(episode, str) else episode.id,
             principal=by or self.principal,
             signal=signal,
             value=value,
@@ -207,10 +213,12 @@ class LearningAgent:
             source=Origin.USER if self.scope.user else Origin.OPERATOR,
             at=self.parts.runtime.clock(),
         )
-        loop.observe(self.parts.runtime, feedback)
-        if self.store.canaries(self.scope):
-            self.parts.watch.step(self.scope)  # harm does not wait until somebody sleeps
+        observed(self.parts, feedback)
         return feedback
+
+    def _named(self, id: str) -> str:
+        """An episode's own id for a provider's response id, where this scope has noted it; any other as it is."""
+        return self.store.episode_of(self.scope, id) or id
 
     def learn(
         self, *, budget: Budget | None = None, on_attempt: Callable[[Attempt], None] = lambda _: None
@@ -232,7 +240,7 @@ class LearningAgent:
     async def _told(
         self, work: AsyncIterator[Learned], budget: Budget, on_attempt: Callable[[Attempt], None]
     ) -> SleepReport:
-        """The report of what learning yields; a budget that ends stops it."""
+        """The report of what learning yields; a budget that ends stops it, and so does a model that is not there."""
         done, moved, release, stopped = list[Attempt](), list[Canary](), None, ""
         spent = budget.usage
         try:
@@ -245,8 +253,8 @@ class LearningAgent:
                         moved.append(one)
                     case Release():
                         release = one
-        except BudgetExceeded as error:
-            stopped = str(error)
+        except (BudgetExceeded, RateLimited, ModelTimeout) as error:
+            stopped = f"{error}; what was judged is kept, and nothing is paid for twice: run it again"
         return SleepReport(
             attempts=tuple(done), canaries=tuple(moved), release=release, usage=budget.usage - spent, stopped=stopped
         )

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
+from tokenspace.context.trust import until_verified
 from tokenspace.domain import (
     Attempt,
     Canary,
@@ -61,13 +63,15 @@ def admit(store: Store, attempt: Attempt, *, expect: str | None, branch: str, ve
     Raises `StaleHead` as `Store.commit` does; then there is no canary either.
     """
     assert attempt.edit is not None
+    edit = until_verified(attempt.edit, attempt.verdict, attempt.at)
+    attempt = replace(attempt, edit=edit)
     line = branch
     if attempt.verdict.share < 1 and not branch:
         line = f"{PREFIX}{attempt.key[:12]}"
         _fork(store, attempt.scope, line)
     try:
         made = store.commit(
-            attempt.scope, attempt.edit, attempt.verdict, expect=expect, author=attempt.proposer, branch=line,
+            attempt.scope, edit, attempt.verdict, expect=expect, author=attempt.proposer, branch=line,
             vectors=vectors, attempt=attempt,
         )  # fmt: skip
     except (NotFound, StaleHead) as error:

@@ -1,8 +1,8 @@
 """Settings, read once, and `build`, the only place where the parts are put together.
 
 A project keeps its store and its settings in a folder `.tokenspace/`, found from the current folder upwards as git
-does it. What is given in a call wins over the environment (`TOKENSPACE_AGENT`, `_STORE`, `_MODEL`, `_TENANT`,
-`_USER`, `_PRINCIPAL`), and that over `.tokenspace/config.toml`.
+does it. What is given in a call wins over the environment (`TOKENSPACE_AGENT`, `_STORE`, `_MODEL`, `_LEARNER`,
+`_TENANT`, `_USER`, `_PRINCIPAL`, `_KEYS`), and that over `.tokenspace/config.toml`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from tokenspace.errors import BadData, UsageError
 
 if TYPE_CHECKING:
     from tokenspace.domain import GraderSpec
-    from tokenspace.gates import ReleaseCheck, Watch
+    from tokenspace.gates import GateSettings, ReleaseCheck, Watch
     from tokenspace.loop import Runtime
     from tokenspace.protocols import Agent, Gate, Grader, Model, Proposer, Store
 
 HOME: Final = ".tokenspace"
 _KEYS: Final = (
-    "agent", "store", "model", "tenant", "user", "principal", "teachers", "operators", "system", "choices"
+    "agent", "store", "model", "learner", "tenant", "user", "principal", "teachers", "operators", "system", "choices",
+    "keys",
 )  # fmt: skip
 _LISTS: Final = ("teachers", "operators", "choices")
 
@@ -35,15 +36,18 @@ _LISTS: Final = ("teachers", "operators", "choices")
 class Settings:
     """What a project wants.
 
-    `principal` is who speaks here; `teachers` may teach examples to shared layers, and what `operators` say needs the
-    support of nobody else.
+    `model` acts; `learner` names the model that reflects on failures and words proposals, "" for none: then only what
+    needs no model is proposed. `principal` is who speaks here; `teachers` may teach examples to shared layers, and what
+    `operators` say needs the support of nobody else.
     `system` and `choices` are the agent's own system message and the only answers that it may give: they go with
-    every request that is a plain text.
+    every request that is a plain text. `keys` is the folder of the keys that seal what users say, "off" for none; see
+    `store.open_store` for the default.
     """
 
     agent: str = "default"
     store: str = ""
     model: str = "local"
+    learner: str = ""
     tenant: str = ""
     user: str = ""
     principal: str = ""
@@ -51,7 +55,14 @@ class Settings:
     operators: frozenset[str] = field(default_factory=frozenset)
     system: str = ""
     choices: tuple[str, ...] = ()
+    keys: str = ""
     home: Path | None = None
+
+    def keys_of(self, store: str) -> str | None:
+        """The folder of a store's keys, None for the default beside its file; a server's are in the project's."""
+        if self.keys or self.home is None or not store.startswith("postgres"):
+            return self.keys or None
+        return os.environ.get("TOKENSPACE_KEYS") or str(self.home / "keys")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +95,8 @@ def load(given: Mapping[str, Any] | None = None, *, start: Path | None = None) -
     if home and str(values.get("store", "")).startswith("sqlite:///"):
         # A relative path in the file means the same from every folder below.
         values["store"] = f"sqlite:///{home.parent / values['store'].removeprefix('sqlite:///')}"
+    if home and values.get("keys", "off") != "off":
+        values["keys"] = str(home.parent / Path(values["keys"]).expanduser())
     values |= {
         key: os.environ[f"TOKENSPACE_{key.upper()}"] for key in _KEYS if f"TOKENSPACE_{key.upper()}" in os.environ
     }
@@ -143,7 +156,6 @@ def build(
     from tokenspace.gates import GateSettings, ReleaseCheck, ReplayGate, Watch
     from tokenspace.graders import build as build_grader
     from tokenspace.loop import Runtime
-    from tokenspace.proposers import Adopt, Remember, Retire
     from tokenspace.recall import HybridRecall, default_embedder
     from tokenspace.store import open_store
 
@@ -151,7 +163,7 @@ def build(
     recall = HybridRecall(default_embedder())
     if store is None:
         _make_folder(settings.store)
-        store = open_store(settings.store, clock=clock)
+        store = open_store(settings.store, clock=clock, keys=settings.keys_of(settings.store))
     runtime = Runtime(store=store, recall=recall, agent=agent, clock=clock)
     rules = GateSettings(teachers=settings.teachers, operators=settings.operators)
 
@@ -159,19 +171,39 @@ def build(
         return build_grader(spec, model=judge)
 
     gate = ReplayGate(runtime, graders, settings=rules)
-    retire = Retire(
-        recall, neighbours=rules.neighbours, outvoted=rules.outvoted, teachers=rules.teachers, trusted=rules.operators
-    )
     return Parts(
         runtime=runtime,
         gate=gate,
         watch=Watch(runtime, gate),
         release=ReleaseCheck(runtime, graders, settings=rules),
         graders=graders,
-        proposers=(Remember(), Adopt(), retire),
+        proposers=proposers_for(runtime, rules, learner=_model(settings.learner) if settings.learner else None),
         system=settings.system,
         choices=settings.choices,
     )
+
+
+def proposers_for(run: Runtime, rules: GateSettings, *, learner: Model | None) -> tuple[Proposer, ...]:
+    """Every strategy in the order in which sleep asks them; those that need a model only where there is a `learner`."""
+    from tokenspace import proposers as p
+
+    asker = p.Asker(model=learner, store=run.store) if learner else None
+    retire = p.Retire(
+        run.recall, neighbours=rules.neighbours, outvoted=rules.outvoted, teachers=rules.teachers,
+        trusted=rules.operators,
+    )  # fmt: skip
+    plain = (p.Remember(), p.Fact(asker), p.Adopt(facts=True), p.ToolNote())
+    asking = (p.AskedToolNote(asker), p.Reflect(asker), p.Contrast(asker), p.Rewrite(asker)) if asker else ()
+    skill = (p.Skill(asker, recall=run.recall),) if asker else ()
+    expire = p.Expire(store=run.store, clock=run.clock)
+    consolidate = p.Consolidate(run.recall, store=run.store, clock=run.clock, asker=asker)
+    return (*plain, *asking, *skill, retire, expire, consolidate)
+
+
+def _model(name: str) -> Model:
+    from tokenspace.models import resolve
+
+    return resolve(name)
 
 
 def _agent(model: str | Model | Agent) -> tuple[Agent, Model | None]:

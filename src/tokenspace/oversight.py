@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from tokenspace import loop
+from tokenspace.auditing import note
 from tokenspace.budget import Budget
 from tokenspace.config import Parts
 from tokenspace.context import edit_key, new_texts
-from tokenspace.domain import Attempt, Canary, Case, Edit, Revision, Scope, Verdict
+from tokenspace.domain import Access, Attempt, Canary, Case, Edit, Revision, Scope, Verdict
 from tokenspace.errors import UsageError
 from tokenspace.gates import (
     Beside,
@@ -30,6 +32,7 @@ from tokenspace.gates import (
     promotion,
     report,
 )
+from tokenspace.proposers import Renderer
 
 PIN_RUNS = 5
 
@@ -82,7 +85,9 @@ class Oversight:
     def stop(self, canary: Canary, *, reason: str = "") -> Canary:
         """Take a canary back on a person's authority."""
         words = f"stopped by {self._principal}{': ' + reason if reason else ''}"
-        return self._parts.watch.stop(self._own(canary), words)
+        stopped = self._parts.watch.stop(self._own(canary), words)
+        self._note("canary", canary.id)
+        return stopped
 
     def promote(self, canary: Canary) -> Revision:
         """Let a canary onto the served line on a person's authority; it is watched there like any other."""
@@ -125,6 +130,20 @@ class Oversight:
         work = noise_floor(parts.runtime, parts.graders, self._scope, pairs=pairs, budget=budget or Budget())
         return self._wait(work)
 
+    def measure_renderers(self, *, budget: Budget | None = None) -> list[Attempt]:
+        """Try other ways of showing entries, each judged by replay like any edit; what was tried, with its verdict."""
+        parts = self._parts
+
+        async def tried() -> list[Attempt]:
+            work = loop.sleep(
+                parts.runtime, self._scope, [Renderer(parts.runtime.agent.profile)], parts.gate,
+                budget=budget or Budget(), again=Budget(calls=0),
+            )  # fmt: skip
+            found = {one.id: one async for one in work if one.edit is not None and one.proposer == Renderer.name}
+            return list(found.values())
+
+        return self._wait(tried())
+
     # ── regression tests ────────────────────────────────────────────────────────────────────
     def cases(self) -> list[Case]:
         """What can be replayed in this scope, oldest first."""
@@ -143,7 +162,17 @@ class Oversight:
                 f"{PIN_RUNS} runs of case {case.id} scored {said}: it is no regression test",
                 hint="pin a case that the agent answers the same way every time",
             )
-        return self._parts.runtime.store.pin(self._scope, case.id)
+        pinned = self._parts.runtime.store.pin(self._scope, case.id)
+        self._note("case", case.id)
+        return pinned
+
+    def _note(self, kind: str, id: str) -> None:
+        """What a person decides and no revision says is kept for the audit."""
+        run, scope = self._parts.runtime, self._scope
+        note(run.store, Access(
+            at=run.clock(), agent=scope.agent, tenant=scope.tenant, user=scope.user, principal=self._principal,
+            deed="approved", kind=kind, object=id,
+        ))  # fmt: skip
 
     async def _pin_runs(self, case: Case, budget: Budget) -> list[float | None]:
         run = self._parts.runtime

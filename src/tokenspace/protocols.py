@@ -5,12 +5,14 @@ Everything here may be replaced: a plug-in is done when it passes `tokenspace.te
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import ClassVar, Literal, Protocol
+from typing import Literal, Protocol
 
-from tokenspace.budget import Budget
+from tokenspace.budget import Budget, Reservation
 from tokenspace.domain import (
+    Access,
     ApiKey,
     Attempt,
     Blame,
@@ -24,6 +26,8 @@ from tokenspace.domain import (
     Evidence,
     Feedback,
     Heads,
+    Job,
+    Json,
     Outcome,
     Profile,
     Prompt,
@@ -37,6 +41,7 @@ from tokenspace.domain import (
     ToolCall,
     Verdict,
 )
+from tokenspace.domain.erasure import Cut, Lineage, Pending, Rebuilt, Subject
 
 
 class Model(Protocol):
@@ -116,14 +121,23 @@ class Grader(Protocol):
         ...
 
 
+Reach = Literal["one", "cluster", "all"]
+"""One piece of feedback at a time; a cluster of requests that are alike, with failures among them (see
+`context.failure_clusters`); or all feedback of a scope, until there is nothing more to propose."""
+
+
 class Proposer(Protocol):
     """Evidence → edit."""
 
-    reach: ClassVar[Literal["one", "all"]]
-    """Whether it is asked about one piece of feedback at a time, or about all of a scope until it is done."""
+    @property
+    def reach(self) -> Reach:
+        """What it is asked about; the same for every instance."""
+        ...
 
-    name: ClassVar[str]
-    """Name and version, such as "remember@1": a new version tries again what an old one tried."""
+    @property
+    def name(self) -> str:
+        """Name and version, such as "remember@1": a new version tries again what an old one tried."""
+        ...
 
     async def propose(self, evidence: Evidence, *, budget: Budget) -> Edit | None:
         """An edit of the evidence's scope, or None if there is nothing to propose.
@@ -320,6 +334,13 @@ class Store(Protocol):
         """A conversation of this scope, if it is known."""
         ...
 
+    def together(self) -> AbstractContextManager[None]:
+        """What this thread writes within the block goes into one transaction, where the store has any.
+
+        If anything is raised in it, nothing of it stands there.
+        """
+        ...
+
     def save_session(self, session: Session) -> None:
         """Keep or update a conversation; its heads are those of the first save."""
         ...
@@ -350,4 +371,154 @@ class Admin(Protocol):
 
     def key_by_hash(self, hash: str) -> ApiKey | None:
         """The key whose secret has this SHA-256, 64 hexadecimal digits."""
+        ...
+
+    def note_access(self, access: Access) -> None:
+        """Keep who did what to what, for good. Raises `BadData` for anything longer than an id or a name."""
+        ...
+
+    def accesses(
+        self, *, agent: str = "", tenant: str = "", user: str = "", since: datetime = ..., limit: int | None = None
+    ) -> list[Access]:
+        """What was noted of an agent or of none in particular, of a tenant, of a user, newest first; "" for all."""
+        ...
+
+    def drop_accesses(self, before: datetime) -> int:
+        """Drop what is older; returns how many rows that were."""
+        ...
+
+    def disown_accesses(self, scope: Scope, pseudonym: str) -> int:
+        """Put a pseudonym in the place of an erased user's name, in the rows about their own scope; returns how many.
+
+        Who looked into that scope under another name answers for it under that name. Raises `UsageError` for a scope
+        of no user.
+        """
+        ...
+
+    # ── forgetting ──────────────────────────────────────────────────────────────────────────
+    def lineage(self, scope: Scope, *, contains: Callable[[str], bool] | None = None) -> Lineage:
+        """What hangs on what in a scope, by ids; with `contains`, the records whose texts it is true of are named."""
+        ...
+
+    def erase(
+        self, cuts: Sequence[Cut], *, rebuilt: Sequence[Rebuilt] = (), journal: str = "", dry_run: bool = False
+    ) -> Mapping[str, int]:
+        """Erase, and put other histories in the place of some, in one transaction; the rows that went, by table.
+
+        The journal's entry of that id is marked as done in the same transaction. With `dry_run` nothing is changed.
+        """
+        ...
+
+    def begin_erasure(self, subject: Subject, *, exact: bool, at: datetime) -> str:
+        """Note in the journal what is to be erased, in ids, before it is; returns the id of the erasure."""
+        ...
+
+    def pending_erasures(self) -> list[Pending]:
+        """Erasures that were begun and not ended, oldest first."""
+        ...
+
+    def end_erasure(self, id: str, *, at: datetime, receipt: str = "") -> None:
+        """Note that nothing of an erasure is left to do; its ids go from the journal, and its receipt is kept."""
+        ...
+
+    def destroy_key(self, scope: Scope) -> str | None:
+        """Destroy the key that a user's bodies are sealed with, which covers backups; its id, None for none."""
+        ...
+
+    def erased(self) -> list[tuple[str, str]]:
+        """The revisions whose texts were erased, oldest first: whose they are, and their ids."""
+        ...
+
+    def scrub(self) -> str:
+        """Let nothing of deleted rows be left in files, as far as that can be had; returns what was done, in words.
+
+        Raises `StoreUnavailable` where it cannot be finished now.
+        """
+        ...
+
+
+class Jobs(Protocol):
+    """Work that is done later, perhaps by another process, and at least once: what a job does must bear repetition.
+
+    That is no burden here: attempts have keys and model calls are remembered (I3), so a repeated job finds its work
+    done. An implementation is given a handler for each kind; it calls it with the `Job`, which is done when None comes
+    back, and goes on after so many seconds when a number does. Jobs of one partition never run two at once, and a
+    job of a worker that died is taken over.
+    """
+
+    def enqueue(self, kind: str, ids: Sequence[str], *, key: str, partition: str, after_s: float = 0.0) -> str:
+        """Ask for a job about these ids (never texts), not before some seconds have passed; returns its id.
+
+        Kind and key name it within its partition: asking again, even after it was done, changes nothing.
+        """
+        ...
+
+    async def step(self, job: Job, name: str, work: Callable[[], Awaitable[Json]]) -> Json:
+        """What `work` returns, or what it returned before, if this step of the job was finished already."""
+        ...
+
+    def commit_tx(self, job: Job, name: str, work: Callable[[], None]) -> bool:
+        """Run what writes to the store in one transaction with its checkpoint, once; False if that was done before."""
+        ...
+
+    def schedule(self, name: str, cron: str, kind: str, *, ids: Sequence[str], partition: str) -> None:
+        """Ask for such a job whenever a cron expression (in UTC) says so, once however many workers there are.
+
+        The same name replaces the schedule; an empty expression ends it. Raises `UsageError` for one that is none.
+        """
+        ...
+
+    def cancel(self, id: str) -> bool:
+        """Let a job not begin, or stop it where it is; what it finished is kept. False if it is over, or unknown."""
+        ...
+
+    def erase(self, partition: str) -> int:
+        """Cancel and forget all jobs of a partition, with their ids, steps and schedules; returns how many jobs."""
+        ...
+
+
+class Workroom(Protocol):
+    """What the workers of a store share beside their queue: checkpoints, heartbeats, accounts."""
+
+    def done(self, job: str, name: str) -> str | None:
+        """The result of a job's step; None if it was never finished."""
+        ...
+
+    def check_off(self, job: str, name: str, result: str = "", *, work: Callable[[], None] | None = None) -> bool:
+        """Keep a step's result, and what `work` writes to the same store, in one transaction; False if it is there."""
+        ...
+
+    def drop_steps(self, prefix: str) -> int:
+        """Forget the steps of all jobs whose ids begin so; returns how many."""
+        ...
+
+    def enter(self, worker: str) -> None:
+        """A worker begins to live."""
+        ...
+
+    def beat(self, worker: str) -> bool:
+        """Count that it still lives; False if it was taken for dead, and others have its jobs."""
+        ...
+
+    def leave(self, worker: str) -> None:
+        """It is dead, and its jobs are taken over."""
+        ...
+
+    def beats(self) -> Mapping[str, int]:
+        """The count of every worker: one that stands still for long belongs to a dead one. No clocks are compared."""
+        ...
+
+    def take(self, account: str, asked: Reservation, *, slot: int, since: int, limits: Mapping[str, float]) -> None:
+        """Charge to a slot of time, if what is charged since a slot stays within the limits by unit; atomically.
+
+        Raises BudgetExceeded, having charged nothing.
+        """
+        ...
+
+    def give(self, account: str, unused: Reservation, *, slot: int) -> None:
+        """Take back from a slot; negative amounts are charged without asking."""
+        ...
+
+    def charged(self, account: str, *, since: int) -> Reservation:
+        """What is charged to slots from `since` on."""
         ...

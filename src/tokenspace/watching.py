@@ -18,7 +18,7 @@ from typing import Final, Literal
 from tokenspace import loop
 from tokenspace.budget import Budget
 from tokenspace.config import Parts
-from tokenspace.domain import Attempt, Canary, Scope, Usage
+from tokenspace.domain import Attempt, Canary, Entry, Feedback, Put, Scope, Usage
 from tokenspace.errors import (
     BudgetExceeded,
     CorruptLedger,
@@ -35,6 +35,9 @@ AGAIN_S: Final = 1.0
 MAX_AGAIN_S: Final = 60.0
 RESTS: Final = 4
 """Looking may take at most a fifth of the time: after a look, rest for four times as long as it took."""
+
+NEAREST: Final = 3
+"""So many of what waits are looked at again for each new lesson."""
 
 _AWAY: Final = (StoreUnavailable, SchemaMismatch, CorruptLedger)
 
@@ -63,10 +66,51 @@ class Happening:
     words: str = ""
 
 
+def observed(parts: Parts, feedback: Feedback) -> None:
+    """Keep feedback, and take back a canary that it shows to harm: that does not wait until somebody sleeps.
+
+    Raises what `loop.observe` raises. Asks no model.
+    """
+    loop.observe(parts.runtime, feedback)
+    if parts.runtime.store.canaries(feedback.scope):
+        parts.watch.step(feedback.scope)
+
+
 async def learned(parts: Parts, scope: Scope, *, budget: Budget) -> AsyncIterator[Learned]:
-    """Learn from new feedback, and look again, for free, at what was held back."""
-    async for attempt in _judged(parts, scope, _of_one(parts), budget=budget, again=Budget(calls=0)):
-        yield attempt
+    """Learn from new feedback, and look again, for free, at what was held back and is most like it.
+
+    A new neighbour changes a verdict without a replay; nothing else does, and sleep looks at all that waits. So what
+    this costs does not grow with how much waits.
+    """
+    run, new = parts.runtime, list[Attempt]()
+    for proposer in _of_one(parts):
+        for item in run.store.unseen(scope, proposer=proposer.name, branch=run.branch):
+            new.append(await loop.learn(run, proposer, parts.gate, feedback=[item], budget=budget))
+            if new[-1].verdict.decision != "abstain":
+                yield new[-1]
+    for held in _alike(parts, [one for one in new if one.edit], scope):
+        again = await loop.judge(run, parts.gate, held, budget=Budget(calls=0))
+        if again.verdict.decision != "defer":
+            yield again
+
+
+def _alike(parts: Parts, new: Sequence[Attempt], scope: Scope) -> list[Attempt]:
+    """What waits and is among the `NEAREST` to something new, oldest first."""
+    run, asked = parts.runtime, {one.id for one in new}
+    held = [one for one in run.store.attempts(scope, decision="defer") if new and one.branch == run.branch]
+    written = {entry.id: (one, entry) for one in held for entry in _written(one)}
+    entries = [entry for _, entry in written.values()]
+    vectors = run.recall.index(entries if len(entries) > NEAREST else [])
+    near = set[str]()
+    for entry in (entry for one in new for entry in _written(one) if vectors):
+        others = [other for other in entries if other.id != entry.id]
+        near |= {one.id for one in run.recall.rank(others, vectors, entry.trigger or entry.text)[:NEAREST]}
+    chosen = {written[id][0].id for id in near or written}
+    return [one for one in held if one.id in chosen and one.id not in asked]
+
+
+def _written(attempt: Attempt) -> list[Entry]:
+    return [op.entry for op in (attempt.edit.ops if attempt.edit else ()) if isinstance(op, Put)]
 
 
 async def slept(parts: Parts, scope: Scope, *, budget: Budget) -> AsyncIterator[Learned]:
@@ -110,14 +154,15 @@ def fresh(parts: Parts, scope: Scope) -> bool:
 
 
 def spent(store: Store, scope: Scope, *, since: datetime) -> Usage:
-    """What the verdicts of a scope cost that fell at or after a time."""
-    return sum((one.verdict.usage for one in store.attempts(scope) if one.at >= since), Usage())
+    """What was paid in a scope at or after a time, for proposals and for verdicts."""
+    return sum((one.usage + one.verdict.usage for one in store.attempts(scope) if one.at >= since), Usage())
 
 
 class Watcher:
     """Looks, learns and sleeps until it is stopped. `agent` None: every agent of the store.
 
-    `tell` is called with every happening. A database or a model that is away is waited for.
+    `tell` is called with every happening. A database or a model that is away is waited for. `budget_of` gives what a
+    scope may spend in place of the pace's own limits, which know nothing of other processes that learn.
     """
 
     def __init__(
@@ -128,8 +173,10 @@ class Watcher:
         agent: str | None,
         pace: Pace | None = None,
         tell: Callable[[Happening], None] = lambda _: None,
+        budget_of: Callable[[Scope], Budget] | None = None,
     ) -> None:
         self._parts, self._admin, self._agent = parts, admin, agent
+        self._budget_of = budget_of or self._budget
         self._pace = pace or Pace()
         self._tell = tell
         self._stop = asyncio.Event()
@@ -178,7 +225,8 @@ class Watcher:
     async def _work(
         self, scope: Scope, how: Callable[..., AsyncIterator[Learned]], kind: Literal["learned", "slept"]
     ) -> None:
-        work = how(self._parts, scope, budget=self._budget(scope))
+        budget = self._budget_of(scope)
+        work = how(self._parts, scope, budget=budget)
         try:
             async for one in work:
                 self._say(kind, scope, what=one)
@@ -193,6 +241,7 @@ class Watcher:
             self._hold_off(scope, wait_s, error)
         finally:
             await _closed(work)
+            budget.close()
 
     def _budget(self, scope: Scope) -> Budget:
         run, pace = self._parts.runtime, self._pace

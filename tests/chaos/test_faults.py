@@ -14,6 +14,7 @@ import pytest
 from tokenspace.domain import Put, Scope
 from tokenspace.errors import StoreUnavailable
 from tokenspace.store import open_store
+from tokenspace.store.scoped import EVERYWHERE
 from tokenspace.testing.samples import BASE, USER, commit, rule, texts
 
 STORM = Path(__file__).parent / "storm.py"
@@ -78,7 +79,7 @@ def test_i2_two_processes_lose_no_edit(kind, tmp_path, request):
 def test_a_full_disk_loses_nothing_acknowledged(tmp_path):
     store = open_store(f"sqlite:///{tmp_path}/s.db")
     commit(store, USER, Put(entry=rule("before")))
-    with store.db.reading() as cursor:  # the one connection that is idle, and is taken again
+    with store.db.reading(EVERYWHERE) as cursor:  # the one connection that is idle, and is taken again
         (pages,) = cursor.rows(_sql("PRAGMA page_count"))[0]
         cursor.text(f"PRAGMA max_page_count = {pages + 4}")
     acknowledged = []
@@ -135,7 +136,7 @@ def test_a_write_beyond_the_quota_fails_closed(tmp_path):
 def test_a_read_only_store_can_be_read(tmp_path):
     store = open_store(f"sqlite:///{tmp_path}/s.db")
     commit(store, USER, Put(entry=rule("a")))
-    with store.db.reading() as cursor:
+    with store.db.reading(EVERYWHERE) as cursor:
         cursor.text("PRAGMA query_only = ON")
     with pytest.raises(StoreUnavailable, match="readonly") as caught:
         commit(store, USER, Put(entry=rule("b")))
@@ -151,7 +152,7 @@ def test_a_writer_that_holds_the_file_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(sqlite, "_PRAGMAS", pragmas)
     one, two = open_store(f"sqlite:///{tmp_path}/s.db"), open_store(f"sqlite:///{tmp_path}/s.db")
     commit(one, BASE, Put(entry=rule("a")))
-    with one.db.writing():
+    with one.db.writing(EVERYWHERE):
         with pytest.raises(StoreUnavailable, match="locked") as caught:
             commit(two, BASE, Put(entry=rule("b")))
         assert texts(two, BASE) == ["a"], "readers do not wait for a writer"

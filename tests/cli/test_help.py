@@ -25,7 +25,7 @@ def _commands() -> list[click.Command]:
 def test_all_verbs_are_there() -> None:
     wanted = (
         "init ask feedback learn sleep log show diff blame revert edit branch context status review models verify "
-        "backup move demo doctor why gate keys mcp serve"
+        "backup move forget scan audit demo doctor why gate keys tools skills mcp serve worker jobs stream receipts seal"
     )
     assert set(NAMES) == set(wanted.split())
 

@@ -1,14 +1,17 @@
-"""Every rule of proposers on those that need no model, and broken ones that the suite must find out."""
+"""Every rule of proposers on all of them, and broken ones that the suite must find out."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import pytest
+from tests.unit.proposers import test_contrast, test_reflect, test_rewrite
+from tests.unit.proposers.answers import asker, hostile, spoiled
+from tests.unit.proposers.cluster import cluster, rejected
 
 from tokenspace.domain import Edit, Entry, Kind, Put, new_id
 from tokenspace.errors import InvalidEdit
-from tokenspace.proposers import Adopt, Remember, Retire
+from tokenspace.proposers import Adopt, Contrast, Reflect, Remember, Retire, Rewrite
 from tokenspace.recall import HashEmbedder, HybridRecall
 from tokenspace.testing import check_proposer
 
@@ -20,6 +23,18 @@ def retire():
 @pytest.mark.parametrize(("make", "least"), [(Remember, 3), (Adopt, 1), (retire, 0)])
 def test_the_proposer_keeps_the_rules(make, least):
     assert check_proposer(make) >= least
+
+
+ASKING = [(Reflect, test_reflect.GOOD, 8), (Rewrite, test_rewrite.GOOD, 2), (Contrast, test_contrast.GOOD, 2)]
+
+
+@pytest.mark.parametrize(("kind", "good", "least"), ASKING)
+def test_a_proposer_that_asks_a_model_keeps_the_rules_whatever_it_answers(kind, good, least):
+    shown = [cluster(), cluster(rejected=[rejected("Tried before.")])]
+    assert check_proposer(lambda: kind(asker(good)), evidence=shown) >= least
+    for name in ("prose before", "good, truncated", "writes its origin", "injection 0", "unknown handle"):
+        text = {**spoiled(good), **hostile(good)}[name]
+        check_proposer(lambda text=text: kind(asker(text)), evidence=shown)
 
 
 class Broken(Remember):

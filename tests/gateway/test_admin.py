@@ -290,7 +290,7 @@ def test_a_body_that_is_too_large_is_refused(world) -> None:
     refused(world.call("POST", "/keys", content=b" " * 64_001), 413)
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/revisions/x/y/z", "/forget", "/../etc/passwd", "/keys/%00/x"])
+@pytest.mark.parametrize("path", ["/nothing", "/revisions/x/y/z", "/forgotten", "/../etc/passwd", "/keys/%00/x"])
 def test_what_is_no_route_is_a_problem_too(world, path) -> None:
     refused(world.call("GET", path), 404)
 

@@ -23,7 +23,6 @@ from tokenspace.domain import (
     Episode,
     Heads,
     Kind,
-    Message,
     Origin,
     Patch,
     Profile,
@@ -37,7 +36,7 @@ from tokenspace.domain import (
 from tokenspace.errors import StoreUnavailable
 from tokenspace.gateway.cache_guard import CacheGuard, PrefixCache
 from tokenspace.gateway.dialects import DIALECTS
-from tokenspace.gateway.inject import LedgerInjector, fingerprint, fingerprints
+from tokenspace.gateway.inject import LedgerInjector
 from tokenspace.gateway.kept import Kept
 from tokenspace.gateway.wire import Anchor, Caller, GatewaySettings, Injection, Record
 from tokenspace.store import open_store
@@ -675,18 +674,6 @@ def test_shown_names_every_entry_old_anchors_included(world):
     injection = world.call(chat(user("parcel lost"), said("So"), user("parcel broken")))
     assert injection.shown == (core.id, told.id, later.id)
     assert injection.heads == world.store.heads(USER)
-
-
-def test_i13_what_we_injected_is_known_again_line_by_line():
-    injection = Injection(
-        blocks=("Rules:\n- Be brief.\n- Be kind.",),
-        anchors=(Anchor(at=0, text="Notes", turns=(Message(role="user", text="lost  parcel"),)),),
-        heads=Heads(),
-    )
-    known = fingerprints(injection)
-    for text in ("Rules:\n- Be brief.\n- Be kind.", "Be brief.", "- Be kind.", "Notes", "lost parcel"):
-        assert fingerprint(text) in known
-    assert fingerprint("Something else.") not in known
 
 
 def recorded(world: World, asked: Any, injection: Injection, answer: str) -> tuple[Record, Kept]:

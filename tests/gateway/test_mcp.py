@@ -102,7 +102,7 @@ def test_tools_come_in_one_order_with_schemas_and_hints(world: World, mode: str)
         return await client.list_tools(), await client.list_tools(cache_mode="bypass")
 
     first, again = ask(world, mode, twice)
-    assert [tool.name for tool in first.tools] == ["feedback", "lessons", "memory", "outcome", "recall"]
+    assert [tool.name for tool in first.tools] == ["feedback", "lessons", "memory", "note_to_self", "outcome", "recall"]
     assert first.tools == again.tools
     for tool in first.tools:
         assert re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", tool.name)
@@ -116,6 +116,7 @@ def test_tools_come_in_one_order_with_schemas_and_hints(world: World, mode: str)
     assert {name for name, hint in hints.items() if hint.idempotent_hint} == {
         "feedback",
         "lessons",
+        "note_to_self",
         "outcome",
         "recall",
     }

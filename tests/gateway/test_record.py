@@ -20,6 +20,7 @@ from tokenspace.config import utc_now
 from tokenspace.context import case_from
 from tokenspace.domain import Feedback, Heads, Message, Request, Scope, Signal, new_id
 from tokenspace.errors import NotFound, StoreUnavailable, UsageError
+from tokenspace.gateway import record as recording
 from tokenspace.gateway.dialects import DIALECTS
 from tokenspace.gateway.errors import IdTaken
 from tokenspace.gateway.kept import keep, plain_body
@@ -260,6 +261,26 @@ def test_feedback_on_an_episode_in_the_queue_is_kept_after_it():
     assert made.close()
     assert not made.behind(SCOPE)
     assert len(store.feedback(SCOPE)) == 2
+
+
+def test_records_wait_for_company_but_neither_feedback_nor_the_end_waits_with_them(monkeypatch):
+    monkeypatch.setattr(recording, "LINGER_S", 600.0)
+    store, ones = MemoryStore(), [record() for _ in range(3)]
+    made = recorder(store)
+    run(made, *ones[:2], close=False)
+    assert made.hold(said(ones[0].episode)).result(20)
+    assert {one.id for one in store.episodes(SCOPE)} == {one.episode for one in ones[:2]}
+    made.put(ones[2])
+    assert made.close(deadline_s=20)
+    assert len(store.episodes(SCOPE)) == 3
+
+
+def test_a_crowded_queue_does_not_wait_for_company(monkeypatch):
+    monkeypatch.setattr(recording, "LINGER_S", 600.0)
+    made = recorder(MemoryStore(), queue_records=2)
+    run(made, record(), record(), close=False)
+    eventually(lambda: made.stats().written == 2)
+    assert made.close()
 
 
 def test_the_same_feedback_twice_is_kept_once_and_its_id_stands_for_nothing_else():

@@ -9,6 +9,7 @@ import pytest
 from tests.world import BASE, World, rule
 
 from tokenspace.domain import Prompt, Signal
+from tokenspace.store.scoped import EVERYWHERE
 
 
 def test_i11_no_model_call_and_no_embedding_happens_inside_a_transaction(
@@ -24,8 +25,8 @@ def test_i11_no_model_call_and_no_embedding_happens_inside_a_transaction(
     write, embed = world.store.db.writing, world.recall._embedder.embed
 
     @contextmanager
-    def counted():
-        with write() as cursor:
+    def counted(reach):
+        with write(reach) as cursor:
             transactions[0] += 1
             open_now[0] += 1
             try:
@@ -47,7 +48,7 @@ def test_i11_no_model_call_and_no_embedding_happens_inside_a_transaction(
     assert transactions[0] > 10
     assert len(seen) > 10
     assert set(seen) == {0}
-    with world.store.db.writing():
+    with world.store.db.writing(EVERYWHERE):
         world.recall.index([])
     assert seen[-1] == 1, "the watch itself works"
     world.store.close()

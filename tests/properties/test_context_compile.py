@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenspace.context import compile_context, recallable
+from tokenspace.context import compile_context, in_force, recallable
+from tokenspace.context.skills import opens
 from tokenspace.domain import (
     Context,
     Entry,
@@ -38,7 +39,7 @@ def entries(draw, id: str) -> Entry:
     return Entry(
         id=id,
         kind=draw(st.sampled_from(list(Kind))),
-        doc=draw(st.sampled_from(["rules", "tools/t", "tools/u", "skills/s"])),
+        doc=draw(st.sampled_from(["rules", "tools/t", "tools/u", "skills/s", "skills/s/f.md"])),
         text=draw(TEXTS),
         trigger=draw(st.none() | TEXTS),
         origin=draw(st.sampled_from(list(Origin))),
@@ -46,6 +47,8 @@ def entries(draw, id: str) -> Entry:
         pos=draw(st.integers(0, 3)),
         valid_until=draw(st.sampled_from([None, None, NOW, NOW + timedelta(days=1)])),
         supersedes=draw(st.sampled_from([None, None, "a", "b"])),
+        key=draw(st.sampled_from(["", "", "k", "l"])),
+        valid_from=draw(st.sampled_from([None, None, NOW, NOW + timedelta(days=1)])),
     )
 
 
@@ -67,6 +70,7 @@ PROFILES = st.builds(
     model=st.just("m"),
     style=st.sampled_from(["turns", "text"]),
     recalled=st.integers(0, 5),
+    reads_skills=st.booleans(),
     core_tokens=st.integers(0, 200),
     tokens_per_byte=st.sampled_from([0.1, 0.25, 0.3, 1.0]),
     tokens_per_message=st.integers(0, 8),
@@ -79,7 +83,7 @@ def test_i5_i6_prompts_fit_account_for_every_entry_and_are_deterministic(
     data, context, request, profile, budget
 ) -> None:
     ids = data.draw(st.permutations([one.id for one in recallable(context)]))
-    ranking = [Ranked(id=id, score=-float(i)) for i, id in enumerate(ids)]
+    ranking = [Ranked(id=id, score=1 - 0.1 * i) for i, id in enumerate(ids)]
     try:
         prompt = compile_context(context, ranking, request, profile=profile, budget=budget, now=NOW)
     except BudgetTooSmall:
@@ -90,7 +94,11 @@ def test_i5_i6_prompts_fit_account_for_every_entry_and_are_deterministic(
     assert prompt.tokens >= _count(prompt, profile)
     dropped = dict(prompt.dropped)
     assert not set(prompt.included) & dropped.keys()
-    assert sorted([*prompt.included, *dropped]) == sorted(context.by_id)
+    shown = [*dict.fromkeys(prompt.included)]
+    assert sorted([*shown, *dropped]) == sorted(context.by_id)
+    twice = [id for id in shown if prompt.included.count(id) > 1]
+    assert all(opens(context.by_id[id]) and prompt.included.count(id) == 2 for id in twice), "more than a body"
+    assert len(twice) <= 1
     assert all(dropped.values())
     again = compile_context(context, ranking, request, profile=profile, budget=budget, now=NOW)
     assert again == prompt
@@ -107,6 +115,9 @@ def _count(prompt, profile) -> int:
 
 def _says_only_what_it_may(context, request, prompt, dropped) -> None:
     assert not any("budget" in dropped.get(one.id, "") for one in context.entries if one.kind == Kind.INSTRUCTION)
+    now = [one for one in context.entries if one.status is Status.ACTIVE and in_force(one, NOW)]
+    instructions = {one.id for one in now if one.kind is Kind.INSTRUCTION and one.origin >= Origin.AGENT}
+    assert instructions <= {*prompt.included}
     assert prompt.system.startswith("\n\n".join(_leading(request)))
     own = next((message.text for message in reversed(request.messages) if message.role == "user"), None)
     shown = [message.text for message in prompt.messages if message.role == "user"]

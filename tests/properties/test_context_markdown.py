@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from operator import attrgetter
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -52,6 +53,8 @@ def contexts(draw) -> Context:
             origin=draw(st.sampled_from(list(Origin))),
             pos=draw(st.integers(-2, 2)),
             valid_until=draw(TIMES),
+            key=draw(st.sampled_from(["", "", "hours", "opening hours", "a --> b", "#x until"])),
+            valid_from=draw(TIMES),
         )
         for id in sorted(draw(st.sets(IDS, max_size=5)))
     }
@@ -89,12 +92,8 @@ def test_all_that_is_written_can_be_put_into_an_empty_context(context) -> None:
     context = replace(context, layers=(Layer(own=usable),))
     docs = {name: _without_names(text, context) for name, text in to_markdown(context).items()}
     ops = from_markdown(docs, replace(context, layers=(Layer(),))).ops
-    told = [
-        (op.entry.kind, op.entry.doc, op.entry.text, op.entry.trigger, op.entry.status, op.entry.valid_until)
-        for op in ops
-        if isinstance(op, Put)
-    ]
-    assert told == [(one.kind, one.doc, one.text, one.trigger, one.status, one.valid_until) for one in context.entries]
+    read = attrgetter("kind", "doc", "text", "trigger", "status", "valid_until", "key", "valid_from")
+    assert [read(op.entry) for op in ops if isinstance(op, Put)] == [read(one) for one in context.entries]
 
 
 def _kept(text: str) -> bool:

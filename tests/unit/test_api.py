@@ -44,6 +44,17 @@ def test_what_is_taught_is_served_and_survives_reopening(desk, tmp_path: Path) -
     again.close()
 
 
+def test_feedback_finds_an_episode_by_the_provider_s_response_id_too(desk) -> None:
+    episode = desk.act("where is my parcel", choices=TEAMS)
+    desk.store.note_answer(desk.scope, "chatcmpl-1", episode.id)
+    assert desk.observe("chatcmpl-1", correction="Kestrel").episode == episode.id
+    assert desk.observe(episode.id, label=True).episode == episode.id
+    with pytest.raises(NotFound, match="chatcmpl-2"):
+        desk.observe("chatcmpl-2", label=True)
+    with pytest.raises(NotFound):  # an id that another scope noted names nothing here
+        desk.at("acme", "bob").observe("chatcmpl-1", label=True)
+
+
 def test_log_diff_blame_revert(desk) -> None:
     episode = teach(desk, "where is my parcel", "Kestrel")
     (revision,) = desk.log()

@@ -7,12 +7,17 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from tokenspace.agents.foreign import call as call_foreign
+from tokenspace.agents.read_skill import read_skill
 from tokenspace.budget import Budget
+from tokenspace.context.definitions import Adapter
 from tokenspace.context.render import message_tokens
-from tokenspace.domain import Message, Profile, Prompt, Run, ToolCall, Usage
+from tokenspace.context.skills import READ_SKILL
+from tokenspace.context.taint import OWN_MEMORY, hear, listening
+from tokenspace.domain import Message, Origin, Profile, Prompt, Run, ToolCall, Usage
 from tokenspace.errors import BadCompletion, UsageError
 from tokenspace.protocols import Model
 
@@ -34,28 +39,47 @@ class ToolLoopAgent:
     the context and not a crash. The model is asked at most `max_steps` times; if it calls a tool even then, that call
     is not run, and the run is a `BadCompletion`: a loop without an end, and not an answer.
 
+    `adapters` says, whenever a run begins, which adapters are served, by the name of their tool (see
+    `context.definitions.adapters_in`). A tool gets the arguments as its adapter makes them; a call is recorded with the
+    arguments as the model wrote them, so that it is found again in a replay, which needs no adapter.
+
+    With `reads_skills` the model may open the skills that its context holds, with the tool `read_skill`: the prompt
+    declares it, and the prompt answers it, in a replay as in a run.
+
     In a run, `tool_calls` are all calls with their results, `messages` the turns that were added to the prompt's,
     `output` is the last text alone; `usage` is summed over the calls of the model, `latency_s` has the tools in it.
     """
 
-    def __init__(self, model: Model, tools: Mapping[str, Tool], *, max_steps: int = 8) -> None:
+    def __init__(
+        self,
+        model: Model,
+        tools: Mapping[str, Tool],
+        *,
+        max_steps: int = 8,
+        adapters: Callable[[], Mapping[str, Adapter]] = dict,
+        reads_skills: bool = False,
+    ) -> None:
         if max_steps < 1:
             raise UsageError(f"a tool loop of {max_steps} steps asks nothing", hint="set max_steps to 1 or more")
         self._model = model
         self._tools = dict(tools)
         self._max_steps = max_steps
+        self._adapters = adapters
+        self._reads_skills = reads_skills
 
     @property
     def profile(self) -> Profile:
-        """The model's profile."""
-        return self._model.profile
+        """The model's profile, which says, too, whether skills can be opened."""
+        profile = self._model.profile
+        return replace(profile, reads_skills=True) if self._reads_skills else profile
 
     async def run(self, prompt: Prompt, *, budget: Budget, seed: int = 0) -> Run:
         """Act, with all the effects that the tools have. Every call of the model is reserved and settled on its own.
 
         Same errors as `Model.complete`, at any step: what was paid for and done until then stays.
         """
-        return await self._loop(prompt, self._use, budget=budget, seed=seed)
+        with listening(prompt.taint):
+            return await self._loop(prompt, partial(self._use, self._adapters()), budget=budget, seed=seed)
 
     async def replay(
         self, prompt: Prompt, *, recorded: Sequence[ToolCall], budget: Budget, seed: int = 0
@@ -88,7 +112,8 @@ class ToolLoopAgent:
                 break
             added.append(Message(role="assistant", text=said.output, tool_calls=said.tool_calls))
             for asked in said.tool_calls:
-                result = await use(asked)
+                opens = asked.name == READ_SKILL and bool(prompt.openable)
+                result = read_skill(prompt.openable, parsed(asked.arguments)) if opens else await use(asked)
                 calls.append(replace(asked, result=result))
                 added.append(Message(role="tool", text=result, tool_call_id=asked.id))
         raise BadCompletion(
@@ -96,7 +121,7 @@ class ToolLoopAgent:
             hint="raise max_steps, or tell the agent in its instructions when to stop",
         )
 
-    async def _use(self, asked: ToolCall) -> str:
+    async def _use(self, adapters: Mapping[str, Adapter], asked: ToolCall) -> str:
         """The result of a live call, whatever goes wrong."""
         tool = self._tools.get(asked.name)
         if tool is None:
@@ -104,8 +129,12 @@ class ToolLoopAgent:
         arguments = parsed(asked.arguments)
         if arguments is None:
             return _NOT_AN_OBJECT
+        if asked.name in adapters:
+            arguments = adapters[asked.name].adapt(arguments)
         try:
             result = await call_foreign(tool, **arguments)
+            if not getattr(tool, OWN_MEMORY, False):
+                hear(Origin.TOOL)
             return result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
         except Exception as error:  # noqa: BLE001 (top-level handler of foreign code: its failure is told to the model)
             return f"error: {type(error).__name__}: {error}"

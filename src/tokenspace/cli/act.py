@@ -8,6 +8,7 @@ import click
 
 from tokenspace.cli.options import open_agent, verb
 from tokenspace.cli.output import emit, note, one_line, quoted, safe
+from tokenspace.cli.seen import seen
 from tokenspace.errors import BadData
 
 
@@ -45,14 +46,15 @@ def ask(text: str, choices: tuple[str, ...], session: str | None) -> None:
             "output": episode.output,
             "model": episode.run.model,
             "heads": episode.heads,
-            "shown": episode.shown,
+            "shown": tuple(dict.fromkeys(episode.shown)),
+            "taint": episode.taint.name.lower(),
             "session": episode.session,
             "usage": episode.run.usage,
             "latency_s": episode.run.latency_s,
         },
         lambda: safe(episode.output),
     )
-    note(f"episode {episode.id[-8:]}: {len(episode.shown)} learned entries were shown to {episode.run.model}")
+    note(f"episode {episode.id[-8:]}: {len({*episode.shown})} learned entries were shown to {episode.run.model}")
 
 
 @verb("feedback")
@@ -86,6 +88,7 @@ def feedback(
     """
     agent = open_agent()
     about = agent.episode(episode)
+    seen(agent, "episode", id=about.id)
     said = agent.observe(
         about, correction=correct, label=label, score=score, text=text, trigger=trigger, comment=comment, by=by
     )

@@ -28,10 +28,21 @@ SECTIONS: Final = {
         "blame": "history",
         "why": "why",
     },
-    "Change it": {"edit": "text", "revert": "history", "branch": "branching"},
+    "Change it": {"edit": "text", "tools": "tools", "revert": "history", "branch": "branching", "skills": "skills"},
     "The gate": {"gate": "gate"},
-    "Serve": {"serve": "serve", "mcp": "mcp"},
-    "Upkeep": {"verify": "upkeep", "backup": "upkeep", "move": "upkeep", "keys": "keys"},
+    "Compare": {"stream": "stream"},
+    "Serve": {"serve": "serve", "mcp": "mcp", "worker": "worker", "jobs": "worker"},
+    "Upkeep": {
+        "verify": "upkeep",
+        "backup": "upkeep",
+        "move": "upkeep",
+        "forget": "forget",
+        "receipts": "receipts",
+        "seal": "seal",
+        "scan": "scan",
+        "keys": "keys",
+        "audit": "audit",
+    },
 }
 """The commands in the order of `--help`, each with the module of this package that holds it."""
 

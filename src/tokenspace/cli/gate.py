@@ -17,11 +17,13 @@ from tokenspace.cli.output import (
     quoted,
     safe,
     table,
+    told_attempt,
     told_edit,
     told_usage,
     when,
     working,
 )  # fmt: skip
+from tokenspace.cli.seen import seen
 from tokenspace.domain import Attempt, Canary, Case, Revision
 from tokenspace.errors import NotFound, UsageError
 
@@ -96,6 +98,7 @@ def explain(attempt: str) -> None:
     """
     agent = open_agent()
     found = _attempt(agent, attempt)
+    seen(agent, "attempt", id=found.id)
     told = agent.gate.explain(found)
     requests = {case.id: case.request.query for case in agent.gate.cases()}
     emit(
@@ -175,6 +178,7 @@ def canaries(*, ended: bool, stop: str | None, promote: str | None, reason: str)
         emit(lambda: made, lambda: f"committed as {made.id[-8:]}: {told_edit(made.edit)}")
         return
     found = agent.gate.canaries(ended=ended)
+    seen(agent, "canary", count=len(found))
     short = Short(canary.id for canary, _ in found)
 
     def words() -> str:
@@ -292,6 +296,30 @@ def noise(pairs: int, calls: int | None, tokens: int | None, usd: float | None) 
     emit(lambda: found, words)
 
 
+@verb("renderers")
+@budgeted
+def renderers(calls: int | None, tokens: int | None, usd: float | None) -> None:
+    """Find out how entries are best shown to this model.
+
+    Tries showing what was learned as turns, as text, as rules and as the full history, each judged by replay like any
+    other change; what helps is served. One that lost is tried again when there is twice as much feedback.
+    """
+    from tokenspace.context.renderers import styled
+
+    agent = open_agent(acting=True)
+    with working("replaying with entries shown in another way …"):
+        tried = agent.gate.measure_renderers(budget=budget_of(calls, tokens, usd))
+    short, style = Short(one.id for one in tried), styled(agent.parts.runtime.agent.profile, agent.context()).style
+
+    def words() -> str:
+        lines = [told_attempt(one, short) for one in tried] or [
+            "nothing to try: it needs 20 pieces of feedback, or more"
+        ]
+        return "\n".join([*lines, f"shown as: {style}"])
+
+    emit(lambda: {"attempts": tried, "style": style}, words)
+
+
 # ── regression tests ────────────────────────────────────────────────────────────────────────
 
 
@@ -311,6 +339,7 @@ def cases(pin: str | None, calls: int | None, tokens: int | None, usd: float | N
         emit(lambda: pinned, lambda: f"pinned: {quoted(pinned.request.query)}")
         return
     found = agent.gate.cases()
+    seen(agent, "case", count=len(found))
     short = Short(one.id for one in found)
 
     def words() -> str:
@@ -329,5 +358,5 @@ def cases(pin: str | None, calls: int | None, tokens: int | None, usd: float | N
     emit(lambda: {"cases": found}, words)
 
 
-for _command in (status, explain, canaries, release, noise, cases):
+for _command in (status, explain, canaries, release, noise, renderers, cases):
     gate.add_command(_command)

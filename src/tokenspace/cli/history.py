@@ -23,6 +23,7 @@ from tokenspace.cli.output import (
     told_verdict,
     when,
 )  # fmt: skip
+from tokenspace.cli.seen import seen
 from tokenspace.domain import Attempt, Entry, Episode, Revision
 
 if TYPE_CHECKING:
@@ -43,13 +44,16 @@ def log(limit: int | None, what: str | None) -> None:
     agent = open_agent()
     if what == "episodes":
         episodes = agent.store.episodes(agent.scope, limit=limit)
+        seen(agent, "episode", count=len(episodes))
         emit(lambda: {"episodes": episodes}, lambda: _episodes(episodes) or "nothing was asked yet")
     elif what == "attempts":
         tried = [one for one in agent.store.attempts(agent.scope) if one.verdict.decision != "abstain"]
         attempts = tried[::-1][:limit]
+        seen(agent, "attempt", count=len(attempts))
         emit(lambda: {"attempts": attempts}, lambda: _attempts(attempts) or "nothing was tried yet")
     else:
         revisions = agent.log(limit=limit)
+        seen(agent, "revision", count=len(revisions))
         emit(lambda: {"revisions": revisions}, lambda: _revisions(revisions) or "nothing was learned yet")
 
 
@@ -112,6 +116,7 @@ def show(id: str) -> None:
     """
     agent = open_agent()
     found = agent.episode() if id == "last" else agent.find(id)
+    seen(agent, type(found).__name__.lower(), id=found.id)
     match found:
         case Revision():
             emit(lambda: found, lambda: _revision(agent, found))
@@ -169,7 +174,7 @@ def _episode(agent: LearningAgent, found: Episode) -> str:
         *messages,
         click.style(f"answer: {safe(found.output)}", bold=True),
         "",
-        f"{len(found.shown)} learned entries were shown{':' if entries else ''}",
+        f"{len({*found.shown})} learned entries were shown{':' if entries else ''}",
         *(f"  {entry.id[-8:]}  {quoted(entry.trigger or entry.text)} → {quoted(entry.text, 40)}" for entry in entries),
         *(["", "feedback:", *said] if said else []),
     ]
@@ -178,7 +183,7 @@ def _episode(agent: LearningAgent, found: Episode) -> str:
 
 def _entries(agent: LearningAgent, episode: Episode) -> list[Entry]:
     context = agent.store.context(agent.scope, episode.heads)
-    return [context.by_id[id] for id in episode.shown if id in context.by_id]
+    return [context.by_id[id] for id in dict.fromkeys(episode.shown) if id in context.by_id]
 
 
 def _evidence(agent: LearningAgent, ids: Iterable[str]) -> list[str]:
@@ -212,6 +217,7 @@ def diff(older: str | None, newer: str | None) -> None:
     """
     agent = open_agent()
     text = agent.diff(older, newer)
+    seen(agent, "revision")
     emit(lambda: {"older": older, "newer": newer, "diff": text}, lambda: coloured(text) if text else "nothing changed")
 
 
@@ -228,6 +234,7 @@ def blame(doc: str | None) -> None:
     agent = open_agent()
     found, short, lift = agent.blame(), Short(), agent.lift()
     entries = [one for one in agent.context().entries if doc is None or one.doc == doc.removesuffix(".md")]
+    seen(agent, "entry", count=len(entries))
 
     def words() -> str:
         rows = [

@@ -9,6 +9,7 @@ import click
 
 from tokenspace.cli.options import given, project, sql_store, verb, verb_group
 from tokenspace.cli.output import Short, emit, note, one_line, table, when
+from tokenspace.cli.seen import did
 from tokenspace.config import utc_now
 
 if TYPE_CHECKING:
@@ -59,8 +60,9 @@ def create(label: str, rights: tuple[Right, ...], days: float | None, operator: 
     if operator and tenant:
         raise UsageError("an operator's key is of no tenant", hint="leave out --tenant or --operator")
     ends = None if days is None else now + timedelta(days=min(days, 36_500))
+    admin = sql_store().admin
     key, secret = make_key(
-        sql_store().admin,
+        admin,
         at=now,
         tenant="" if operator else tenant or _TENANT,
         agent=given().agent or "",
@@ -68,6 +70,7 @@ def create(label: str, rights: tuple[Right, ...], days: float | None, operator: 
         rights=rights,
         expires=ends,
     )
+    did(admin, "wrote", "key", tenant=key.tenant, agent=key.agent, id=key.id)
     emit(lambda: {**_plain(key), "secret": secret}, lambda: secret)
     note(f"key {key.id[-8:]} may {', '.join(_of(key))} for {_whose(key)}")
     note("this is the only time that it is shown")
@@ -79,7 +82,9 @@ def list_keys() -> None:
 
     Each line: id, when it was made, whether it is valid, whose it is, what it may do, what it is for.
     """
-    found = sql_store().admin.keys()
+    admin = sql_store().admin
+    found = admin.keys()
+    did(admin, "read", "key", count=len(found))
     short = Short(one.id for one in found)
 
     def words() -> str:
@@ -110,6 +115,7 @@ def revoke(id: str) -> None:
 
     admin = sql_store().admin
     gone = revoke_key(admin, find_key(admin, id), at=utc_now())
+    did(admin, "wrote", "key", tenant=gone.tenant, agent=gone.agent, id=gone.id)
     emit(lambda: _plain(gone), lambda: f"revoked: {gone.id[-8:]} {one_line(gone.label)}")
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tokenspace.api import SleepReport
+    from tokenspace.budget import Budget
+    from tokenspace.domain import Scope
     from tokenspace.watching import Happening, Learned, Pace, Watcher
 
 EVERY_S: Final = 2.0
@@ -141,12 +143,20 @@ def _watch(pace: Pace, *, every_agent: bool, until_eof: bool) -> None:
 
     from tokenspace.store.sql import SqlStore
     from tokenspace.watching import Watcher
+    from tokenspace.working import hourly
 
     agent = open_agent(acting=True)
     if agent.branch or not isinstance(agent.store, SqlStore):
         raise UsageError("only what is served, in a database, is watched", hint="leave out --branch")
     name = None if every_agent else agent.scope.agent
-    watcher = Watcher(agent.parts, agent.store.admin, agent=name, pace=pace, tell=_teller())
+    room, limits = agent.store.workroom, {"calls": pace.calls, "tokens": pace.tokens, "usd": pace.usd}
+
+    def budget_of_scope(scope: Scope) -> Budget:
+        return hourly(room, scope, limits)
+
+    watcher = Watcher(
+        agent.parts, agent.store.admin, agent=name, pace=pace, tell=teller(), budget_of=budget_of_scope
+    )  # fmt: skip
     asyncio.run(_until_stopped(watcher, until_eof=until_eof))
 
 
@@ -166,7 +176,8 @@ async def _until_stopped(watcher: Watcher, *, until_eof: bool) -> None:
     await watcher.run()
 
 
-def _teller() -> Callable[[Happening], None]:
+def teller() -> Callable[[Happening], None]:
+    """Prints what happens: a line of words, or with `--json` one JSON document to a line."""
     short = Short()
     return lambda one: click.echo(json.dumps(_line(one), ensure_ascii=False) if given().json else _words(one, short))
 

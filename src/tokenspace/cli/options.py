@@ -238,7 +238,8 @@ def sql_store() -> SqlStore:
     from tokenspace.store import open_store
     from tokenspace.store.sql import SqlStore
 
-    store = open_store(project().store)
+    found = project()
+    store = open_store(found.store, keys=found.keys_of(found.store))
     click.get_current_context().call_on_close(store.close)
     if not isinstance(store, SqlStore):
         raise UsageError("a store in memory is gone when the command ends", hint="name one with --store sqlite:///…")

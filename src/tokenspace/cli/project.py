@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _COMMENTS: Final = {
     "agent": "The agent whose context is learned here.",
     "model": "The model that is asked: `tokenspace models` lists what is available.",
+    "learner": "The model that reflects on failures and words proposals (default: none).",
     "store": "Where everything is kept; postgresql://user@host/database works as well.",
     "teachers": "Whose examples may teach everybody (default: you).",
     "principal": "Who you are (default: your login name).",
@@ -26,7 +27,8 @@ _COMMENTS: Final = {
     "choices": "The only answers that the agent may give to such a question.",
 }
 _EXAMPLES: Final[dict[str, Any]] = {
-    "agent": "default", "model": "local", "store": "sqlite:///.tokenspace/store.db", "teachers": ["ana", "bilal"],
+    "agent": "default", "model": "local", "learner": "openai/gpt-4.1", "store": "sqlite:///.tokenspace/store.db",
+    "teachers": ["ana", "bilal"],
     "principal": "ana", "tenant": "acme", "user": "alice", "system": "Answer in one sentence.",
     "choices": ["refund", "repair", "other"],
 }  # fmt: skip

@@ -20,6 +20,7 @@ from tokenspace.cli.output import (
     told_verdict,
     when,
 )  # fmt: skip
+from tokenspace.cli.seen import seen
 from tokenspace.domain import Attempt
 from tokenspace.errors import NotFound, UsageError
 
@@ -61,6 +62,7 @@ def review(id: str | None, approve: str | None, decline: str | None, reason: str
     else:
         agent = open_agent()
         waiting = agent.waiting()
+        seen(agent, "attempt", count=len(waiting))
         emit(lambda: {"waiting": waiting}, lambda: _waiting(agent, waiting))
 
 
@@ -86,6 +88,7 @@ def _waiting(agent: LearningAgent, waiting: list[Attempt]) -> str:
 
 def _side_by_side(agent: LearningAgent, found: Attempt) -> None:
     evidence = agent.gate.evidence(found)
+    seen(agent, "attempt", id=found.id)
     emit(
         lambda: {
             "attempt": found,

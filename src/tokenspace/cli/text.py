@@ -12,6 +12,7 @@ import click
 
 from tokenspace.cli.options import open_agent, project, verb
 from tokenspace.cli.output import emit, note, told_edit
+from tokenspace.cli.seen import seen
 from tokenspace.errors import BadData, NotFound, TokenspaceError, UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def context(*, blame: bool, revision: str | None) -> None:
 
     agent = open_agent()
     found = agent.context(revision)
+    seen(agent, "entry", count=len(found.entries))
     why = agent.store.blame(agent.scope, found.heads) if blame else None
     emit(
         lambda: {
@@ -66,6 +68,7 @@ def edit(source: str | None, reason: str) -> None:
     agent = open_agent()
     now = agent.context()
     if source is None:
+        seen(agent, "entry", count=len(now.entries))
         text, since = _edited(_since_line(now) + single_text(now)), now
     else:
         text = _read(source)

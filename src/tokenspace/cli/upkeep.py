@@ -23,11 +23,13 @@ def verify(ctx: click.Context) -> None:
     """
     admin = sql_store().admin
     problems = admin.verify()
-    scopes = len(admin.scopes()) if not problems else 0
+    scopes, erased = len(admin.scopes()) if not problems else 0, admin.erased() if not problems else []
     emit(
-        lambda: {"ok": not problems, "problems": problems},
+        lambda: {"ok": not problems, "problems": problems, "erased": [id for _, id in erased]},
         lambda: "\n".join(problems) or f"everything is as it was committed, in {scopes} scope(s)",
     )
+    if erased:
+        note(f"{len(erased)} revision(s) were erased and keep their place: {', '.join(id for _, id in erased[:9])}")
     if problems:
         note("restore a backup, or ask for help before anything else is written")
         ctx.exit(1)
@@ -66,7 +68,7 @@ def move(url: str) -> None:
     path = sqlite_path(url)
     if path is not None and path.exists() and path.samefile(sqlite_path(project().store) or Path("/")):
         raise UsageError("that is the store itself", hint="name another file or database")
-    target = open_store(url)
+    target = open_store(url, keys=project().keys_of(url))
     click.get_current_context().call_on_close(target.close)
     if not isinstance(target, SqlStore):
         raise UsageError("a store in memory is gone when the command ends", hint="name a file or a database")

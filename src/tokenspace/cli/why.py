@@ -9,6 +9,7 @@ import click
 
 from tokenspace.cli.options import budget_of, budgeted, open_agent, verb
 from tokenspace.cli.output import emit, note, one_line, quoted, safe, told_usage, when, working
+from tokenspace.cli.seen import seen
 
 if TYPE_CHECKING:
     from tokenspace.api import LearningAgent
@@ -37,7 +38,8 @@ def why(
     """
     agent = open_agent(acting=True)
     about = agent.episode(episode)
-    with working(f"replaying it without some of {len(about.shown)} entries …"):
+    seen(agent, "episode", id=about.id)
+    with working(f"replaying it without some of {len({*about.shown})} entries …"):
         cause = agent.why(about, shows=_containing(contains), replays=replays, budget=budget_of(calls, tokens, usd))
     entries, blame = agent.store.context(agent.scope, about.heads).by_id, agent.blame()
     following = _next(agent, cause, blame)

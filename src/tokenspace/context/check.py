@@ -25,6 +25,8 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "pos": (int,),
     "valid_until": (datetime, type(None)),
     "supersedes": (str, type(None)),
+    "key": (str,),
+    "valid_from": (datetime, type(None)),
 }
 
 
@@ -32,7 +34,7 @@ def validate(edit: Edit) -> None:
     """Raises `InvalidEdit` for an edit that could not, or must not, apply to any context.
 
     That is: no operation, two operations on one id, unknown fields or values of a wrong type, a text or trigger
-    that is empty, too long or not storable, a place that is no safe path.
+    that is empty, too long or not storable, a place that is no safe path, a key that is no name.
     """
     if not edit.ops:
         raise InvalidEdit("the edit changes nothing", hint="give it at least one put, patch, drop or restore")
@@ -81,9 +83,23 @@ def _check_fields(id: str, values: Mapping[str, Any]) -> None:
             f"{values['doc'][:80]!r} is no usable place for {id}",
             hint='use a relative path like "rules" or "skills/refunds": letters, digits, . _ - and inner spaces',
         )
-    until = values.get("valid_until")
-    if until is not None and until.tzinfo is None:
-        raise InvalidEdit(f"valid_until of {id} has no time zone", hint="give an aware datetime, such as one in UTC")
+    _check_when_and_what(id, values)
+
+
+def _check_when_and_what(id: str, values: Mapping[str, Any]) -> None:
+    if not is_safe_key(values.get("key", "")):
+        raise InvalidEdit(
+            f"{values['key'][:40]!r} is no usable key for {id}",
+            hint=f"use at most {MAX_NAME_CHARS} printable characters without surrounding space",
+        )
+    for name in ("valid_from", "valid_until"):
+        if (at := values.get(name)) is not None and at.tzinfo is None:
+            raise InvalidEdit(f"{name} of {id} has no time zone", hint="give an aware datetime, such as one in UTC")
+
+
+def is_safe_key(key: str) -> bool:
+    """Whether a text may name what a fact is about; "" for an entry that is about nothing by name."""
+    return key == key.strip() and key.isprintable() and len(key) <= MAX_NAME_CHARS
 
 
 def objection(text: str) -> tuple[str, str] | None:

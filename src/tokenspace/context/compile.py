@@ -8,30 +8,48 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from types import MappingProxyType
+from typing import Any
 
+from tokenspace.context.definitions import tool_name
+from tokenspace.context.facts import early, in_force, unsettled
+from tokenspace.context.notes import unplaced, with_notes
 from tokenspace.context.render import (
     TRUSTED,
+    TURNED,
+    about_tool,
     core_block,
     core_line,
     is_turn,
     levels,
     message_tokens,
-    noted_tool,
     prompt_tokens,
+    rules_block,
     section,
     split_system,
     tail,
-    tool_name,
     tools_tokens,
-    with_notes,
 )
+from tokenspace.context.renderers import by_age, styled
+from tokenspace.context.skills import (
+    READ_SKILL,
+    file_of,
+    kept_in_session,
+    name_of,
+    openable,
+    opens,
+    read_tool,
+    skills_in,
+    worth_opening,
+)
+from tokenspace.context.taint import taint
 from tokenspace.domain import Context, Entry, Kind, Layer, Message, Profile, Prompt, Ranked, Request, Status
 from tokenspace.errors import BudgetTooSmall
 
 # Parts are packed by the sum of their bounds; rounding in floating point may make the whole one token dearer.
 _ROUNDING_TOKENS = 1
+_BY_NAME = "opened by name only"
 _USER = 2  # the layer of a user, as `levels` counts them
 
 
@@ -41,9 +59,10 @@ _USER = 2  # the layer of a user, as `levels` counts them
 def recallable(context: Context) -> list[Entry]:
     """Active entries that are shown only where they are relevant, in their order: what recall has to rank.
 
-    Examples and facts; rules and tool notes with a trigger.
+    Examples and facts; rules and tool notes with a trigger; skills with a description, for their bodies.
     """
-    return [entry for entry in context.entries if entry.status == Status.ACTIVE and _waits(entry)]
+    active = [entry for entry in context.entries if entry.status == Status.ACTIVE]
+    return [entry for entry in active if _waits(entry) or (opens(entry) and entry.origin >= TRUSTED)]
 
 
 def _waits(entry: Entry) -> bool:
@@ -81,6 +100,10 @@ def _spliced(old: Entry | None, new: Entry | None) -> Entry | None:
         old = None
     if new is not None and ((_waits(new) and (old is None or _waits(old))) or new.status == Status.QUARANTINED):
         return new
+    if any(one is not None and file_of(one) for one in (old, new)):
+        return new
+    if old is not None and opens(old):
+        return kept_in_session(old, new)
     if old is None or not _waits(old):
         return old
     if new is None:
@@ -100,13 +123,16 @@ def compile_context(
     `budget` limits the prompt alone, in tokens by the profile's upper bound: room for the output is the caller's
     to leave. The request and the instructions (of origin agent or above) are never dropped or shortened:
     `BudgetTooSmall` instead (I6). The rest of the core fills what they leave of `profile.core_tokens`; recalled
-    entries are packed by falling relevance, at most `profile.recalled` of them. Every visible entry is in
-    `included`, in the order in which it is shown, or in `dropped` with the reason (I5).
+    entries are packed by falling relevance, at most `profile.recalled` of them, the body of a skill before all others
+    (see `skills`). Every visible entry is in `included`, in the order in which it is shown, or in `dropped` with the
+    reason (I5); a skill whose body is shown is in `included` for that, too.
     """
-    dropped = _left_out(context, request, now)
+    profile = styled(profile, context)
+    dropped = _left_out(context, request, now, recalled)
     live = [entry for entry in context.entries if entry.id not in dropped]
     client, messages = split_system(request.messages)
-    packing = _Packing(profile=profile, budget=budget, level=levels(context), dropped=dropped)
+    reads = profile.reads_skills and READ_SKILL not in map(tool_name, request.tools)
+    packing = _Packing(profile=profile, budget=budget, level=levels(context), dropped=dropped, reads=reads)
     packing.start([entry for entry in live if entry.kind == Kind.INSTRUCTION], client, messages, request)
     packing.add_core([entry for entry in live if not _waits(entry) and entry.kind != Kind.INSTRUCTION], request.tools)
     last = max((i for i, message in enumerate(messages) if message.role == "user"), default=None)
@@ -115,8 +141,10 @@ def compile_context(
     dropped.update(dict.fromkeys(waiting.keys() - {entry.id for entry in shown} - dropped.keys(), "not relevant"))
     if last is not None:
         messages = (*messages[:last], *tail(messages[last], shown, profile.style), *messages[last + 1 :])
-    tools = with_notes(request.tools, packing.notes)
-    system = _joined(client, core_block(packing.core, packing.level))
+    tools = packing.tools(request.tools)
+    files = [entry for entry in context.entries if dropped.get(entry.id) == _BY_NAME] if reads else []
+    core = core_block(packing.core, packing.level)
+    system = _joined(client, core, rules_block(shown) if profile.style == "rules" else "")
     return Prompt(
         system=system,
         messages=messages,
@@ -126,8 +154,10 @@ def compile_context(
         max_output_tokens=request.max_output_tokens,
         tokens=prompt_tokens(profile, system=system, messages=messages, tools=tools, request=request),
         included=tuple(entry.id for entry in (*packing.notes, *packing.core, *_in_shown_order(shown, profile))),
+        taint=taint((*packing.notes, *packing.core, *shown, *files)),
         dropped=tuple((entry.id, dropped[entry.id]) for entry in context.entries if entry.id in dropped),
         cache_breakpoints=(0, last) if last else (0,),
+        openable=openable(skills_in(packing.core), files) if reads else (),
     )
 
 
@@ -163,7 +193,7 @@ def core_blocks(context: Context, *, profile: Profile, now: datetime) -> tuple[s
 def _told(entry: Entry) -> Entry:
     if entry.kind != Kind.TOOL_NOTE or entry.trigger is not None:
         return entry
-    return replace(entry, kind=Kind.RULE, text=f"With the tool {noted_tool(entry)}: {entry.text}")
+    return replace(entry, kind=Kind.RULE, text=f"{about_tool(entry)}{entry.text}")
 
 
 def worth_recalling(
@@ -181,7 +211,7 @@ def worth_recalling(
     are not said again and use up its slots; what stands in it anyway is not said either, nor what is not related to
     the message at all.
     """
-    out = {*_left_out(context, request, now), *said}
+    out = {*_left_out(context, request, now, ranked), *said}
     waiting = {entry.id: entry for entry in context.entries if entry.id not in out and _waits(entry)}
     rules = sum(key in context.by_id and context.by_id[key].kind == Kind.RULE for key in said)
     left = replace(
@@ -190,14 +220,15 @@ def worth_recalling(
     keys = _by_relevance(waiting, [one for one in ranked if one.score > 0], left)
     # Looked at one by one, since few are needed: a search in a long conversation for each entry would take long.
     text = "\n".join(message.text for message in request.messages)
-    found = (waiting[key] for key in keys if not _stands(waiting[key], request, text))
+    bodies = worth_opening((entry for entry in context.entries if entry.id not in out), ranked, profile)
+    found = (entry for entry in (*bodies, *(waiting[key] for key in keys)) if not _stands(entry, request, text))
     return _packed(found, Message(role="user", text=""), left, room=profile.core_tokens)[0]
 
 
 def _stands(entry: Entry, request: Request, text: str) -> bool:
     """Whether a conversation says it anyway: an example as an exchange of its own, anything else word for word."""
     if entry.kind != Kind.EXAMPLE or entry.trigger is None:
-        return entry.text in text
+        return (entry.text.strip() if opens(entry) else entry.text) in text
     if entry.trigger not in text:
         return False
     pairs = zip(request.messages, request.messages[1:], strict=False)
@@ -210,42 +241,52 @@ def _stands(entry: Entry, request: Request, text: str) -> bool:
 # ── choosing ────────────────────────────────────────────────────────────────────────────────
 
 
-def _left_out(context: Context, request: Request, now: datetime) -> dict[str, str]:
+def _left_out(context: Context, request: Request, now: datetime, ranked: Sequence[Ranked] = ()) -> dict[str, str]:
     """Entries that no budget could bring in, with the reason."""
-    current = {entry.id for entry in context.entries if entry.status == Status.ACTIVE and not _expired(entry, now)}
-    newer = [entry for entry in context.entries if entry.id in current and entry.supersedes not in (None, entry.id)]
-    superseded = {
-        old.id
-        for entry in newer
-        if (old := context.by_id.get(entry.supersedes or "")) and entry.origin >= min(old.origin, TRUSTED)
-    }
-    tools = {tool_name(tool) for tool in request.tools} - {""}
+    current = {entry.id for entry in context.entries if entry.status == Status.ACTIVE and in_force(entry, now)}
+    other_fact = unsettled(context, request.query, now, ranked=ranked)
+    superseded = _superseded(context, current)
     reasons: dict[str, str] = {}
     for entry in context.entries:
         if entry.status != Status.ACTIVE:
             reasons[entry.id] = entry.status.value
         elif entry.id not in current:
-            reasons[entry.id] = "expired"
+            reasons[entry.id] = "not valid yet" if early(entry, now) else "expired"
+        elif entry.kind in (Kind.TOOL, Kind.RENDERER):
+            reasons[entry.id] = "no text of the prompt"
         elif entry.id in superseded:
             reasons[entry.id] = "superseded"
+        elif entry.id in other_fact:
+            reasons[entry.id] = other_fact[entry.id]
         elif entry.origin < TRUSTED and not _waits(entry):
             reasons[entry.id] = "authority too low"
-        elif entry.kind == Kind.TOOL_NOTE and noted_tool(entry) not in tools:
-            reasons[entry.id] = "no such tool"
+        elif file_of(entry):
+            reasons[entry.id] = _BY_NAME
+        elif entry.kind == Kind.TOOL_NOTE and (missing := unplaced(entry, request.tools)):
+            reasons[entry.id] = missing
     return reasons
 
 
-def _expired(entry: Entry, now: datetime) -> bool:
-    until = entry.valid_until
-    return until is not None and (until if until.tzinfo else until.replace(tzinfo=UTC)) <= now
+def _superseded(context: Context, current: Collection[str]) -> set[str]:
+    """What a current entry of the same kind and no lower origin stands for; never an instruction (I6)."""
+    pairs = [(context.by_id.get(entry.supersedes or ""), entry) for entry in context.entries if entry.id in current]
+    return {
+        old.id
+        for old, new in pairs
+        if old is not None
+        and old.id != new.id
+        and old.kind == new.kind
+        and old.kind != Kind.INSTRUCTION
+        and new.origin >= old.origin
+    }
 
 
-def _joined(client: str, core: str) -> str:
-    return "\n\n".join(part for part in (client, core) if part)
+def _joined(*parts: str) -> str:
+    return "\n\n".join(part for part in parts if part)
 
 
 def _in_shown_order(shown: Sequence[Entry], profile: Profile) -> list[Entry]:
-    turns = [entry for entry in shown if profile.style == "turns" and is_turn(entry)]
+    turns = [entry for entry in shown if profile.style in TURNED and is_turn(entry)]
     return turns + [entry for entry in shown if entry not in turns]
 
 
@@ -259,6 +300,7 @@ class _Packing:
     dropped: dict[str, str]
     left: int = 0
     core_left: int = 0
+    reads: bool = False
     core: list[Entry] = field(default_factory=list[Entry])
     notes: list[Entry] = field(default_factory=list[Entry])
 
@@ -282,13 +324,14 @@ class _Packing:
         """Pack rules, skills and tool notes in the order of their sections, as long as they fit."""
         opened: set[tuple[int, str]] = set()
         for entry in sorted(entries, key=self._place):
-            if entry.kind == Kind.TOOL_NOTE:
-                before = tools_tokens(self.profile, with_notes(tools, self.notes))
-                cost = tools_tokens(self.profile, with_notes(tools, [*self.notes, entry])) - before + _ROUNDING_TOKENS
-            else:
+            cost = 0
+            if entry.kind == Kind.TOOL_NOTE or (self.reads and entry.kind == Kind.SKILL):
+                before, after = self.tools(tools), self.tools(tools, entry)
+                cost = tools_tokens(self.profile, after) - tools_tokens(self.profile, before) + _ROUNDING_TOKENS
+            if entry.kind != Kind.TOOL_NOTE:
                 here = section(entry, self.level[entry.id])
                 opening = "" if here in opened else f"\n\n{here[1]}"
-                cost = self.profile.count_tokens(f"{opening}\n{core_line(entry)}")
+                cost += self.profile.count_tokens(f"{opening}\n{core_line(entry)}")
             if cost > min(self.left, self.core_left):
                 self.dropped[entry.id] = "over the core budget" if cost > self.core_left else "over the budget"
                 continue
@@ -301,12 +344,20 @@ class _Packing:
                 self.core.append(entry)
         self.core.sort(key=self._place)
 
+    def tools(self, own: Sequence[Mapping[str, Any]], *more: Entry) -> tuple[Mapping[str, Any], ...]:
+        """The request's tools with the notes on them, and that which opens skills; as if `more` were packed, too."""
+        noted = with_notes(own, [*self.notes, *(entry for entry in more if entry.kind == Kind.TOOL_NOTE)])
+        names = [name_of(entry) for entry in skills_in((*self.core, *more))] if self.reads else []
+        return (*noted, read_tool(names)) if names else noted
+
     def add_recalled(self, waiting: Mapping[str, Entry], recalled: Sequence[Ranked], own: Message) -> tuple[Entry, ...]:
         """Pack what was recalled, most relevant first; returns what fits, least relevant first."""
-        entries = [waiting[key] for key in _by_relevance(waiting, recalled, self.profile)]
+        history = self.profile.style == "history"
+        keys = by_age(waiting) if history else _by_relevance(waiting, recalled, self.profile)
+        entries = [*worth_opening(self.core, recalled, self.profile), *(waiting[key] for key in keys)]
         room = self.left + message_tokens(self.profile, [own])
         shown, over = _packed(entries, own, self.profile, room=room)
-        self.dropped.update(dict.fromkeys(over, "over the budget"))
+        self.dropped.update(dict.fromkeys(waiting.keys() & set(over), "over the budget"))
         return shown
 
     def _place(self, entry: Entry) -> tuple[int, str, int, str]:
@@ -323,7 +374,8 @@ def _packed(
         if len(shown) >= profile.recalled:
             break
         longer = [entry, *shown]
-        if message_tokens(profile, tail(own, longer, profile.style)) > room:
+        said = tail(own, longer, "text" if profile.style == "rules" else profile.style)
+        if message_tokens(profile, said) > room:
             over.append(entry.id)
         else:
             shown = longer

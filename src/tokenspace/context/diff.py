@@ -51,6 +51,8 @@ def _told(entry: Entry | None) -> list[str]:
         lines = [*f"When {encode(entry.trigger)}".split("\n"), f"{then} {lines[0]}", *lines[1:]]
     special = [entry.kind.value.replace("_", " ")] if entry.kind != default_kind(entry.doc) else []
     special += [entry.status.value] if entry.status != Status.ACTIVE else []
+    special += [f"key {encode(entry.key)}"] if entry.key else []
+    special += [f"from {entry.valid_from.isoformat()}"] if entry.valid_from else []
     special += [f"until {entry.valid_until.isoformat()}"] if entry.valid_until else []
     return [*lines, f"({', '.join(special)})"] if special else lines
 

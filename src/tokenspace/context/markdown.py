@@ -76,6 +76,10 @@ def _comments(entry: Entry, names: Names, blame: Blame | None, *, in_block: bool
         words.append(entry.kind.value)
     if entry.status != Status.ACTIVE:
         words.append(entry.status.value)
+    if entry.key:
+        words += ["key", entry.key]
+    if entry.valid_from is not None:
+        words += ["from", entry.valid_from.isoformat()]
     if entry.valid_until is not None:
         words += ["until", entry.valid_until.isoformat()]
     why = comment(["by", *blame.author.split(), "in", blame.revision, blame.decision_basis]) if blame else ""

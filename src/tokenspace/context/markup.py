@@ -38,6 +38,8 @@ _DEFAULTS: Final[Mapping[str, Kind]] = {
     "examples": Kind.EXAMPLE,
     "tools": Kind.TOOL_NOTE,
     "skills": Kind.SKILL,
+    "definitions": Kind.TOOL,
+    "renderer": Kind.RENDERER,
 }
 # Control characters but tab and line feed, separators that some readers take for line ends, invisible characters that
 # can hide or reorder text, lone surrogates.

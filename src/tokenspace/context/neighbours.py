@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain
 from typing import Final
 
 from tokenspace.domain import Case, Edit, Entry, Episode, Evidence, Feedback, Kind, Put, Ranked, Signal, Status
@@ -53,10 +55,13 @@ def lesson_of(entry: Entry) -> Lesson:
     return _folded(entry.trigger or ""), entry.text.strip()
 
 
-def sayers(edits: Iterable[Edit], cases: Iterable[Case]) -> Sayers:
-    """Who taught what, by the edits to add it, accepted or not, and the cases that the same feedback made."""
+def sayers(edits: Iterable[Edit], cases: Sequence[Case], entries: Iterable[Entry] = ()) -> Sayers:
+    """Who taught what, by the edits to add it, accepted or not, and the cases that the same feedback made.
+
+    Of the visible `entries` those that were renamed still stand on the word of those who taught them.
+    """
     principals = {source: case.principal for case in cases for source in case.sources[:1]}
-    return _gathered(
+    said = (
         (lesson_of(op.entry), principals[id])
         for edit in edits
         for op in edit.ops
@@ -64,19 +69,31 @@ def sayers(edits: Iterable[Edit], cases: Iterable[Case]) -> Sayers:
         for id in edit.evidence
         if id in principals
     )
+    spoke = ((_folded(case.request.query), case.principal) for case in cases)
+    return _gathered(chain(said, _renamed(entries, spoke)))
 
 
 def sayers_in(evidence: Evidence) -> Sayers:
     """The same, by the feedback itself, for those who are given all of it."""
-    said = ((item, evidence.episodes[item.episode]) for item in evidence.feedback)
-    return _gathered(
+    about = [(item, evidence.episodes[item.episode]) for item in evidence.feedback]
+    said = (
         ((_folded(episode.request.query), answer.strip()), item.principal)
-        for item, episode in said
-        if (answer := _called_right(item, episode)) is not None
+        for item, episode in about
+        if (answer := called_right(item, episode)) is not None
     )
+    spoke = ((_folded(episode.request.query), item.principal) for item, episode in about)
+    return _gathered(chain(said, _renamed(evidence.context.entries, spoke)))
 
 
-def _called_right(item: Feedback, episode: Episode) -> str | None:
+def _renamed(entries: Iterable[Entry], spoke: Iterable[tuple[str, str]]) -> Iterable[tuple[Lesson, str]]:
+    """Examples with a new name (see `renamed`), and whoever taught something about the same message."""
+    changed = {lesson_of(one) for one in entries if one.kind is Kind.EXAMPLE and one.valid_from is not None}
+    lessons = {lesson[0]: lesson for lesson in changed}
+    return ((lessons[trigger], principal) for trigger, principal in spoke if trigger in lessons)
+
+
+def called_right(item: Feedback, episode: Episode) -> str | None:
+    """The output that a piece of feedback calls right, if it names or approves one."""
     if item.signal in _OUTPUT:
         return item.value if isinstance(item.value, str) else None
     liked = item.signal in (Signal.LABEL, Signal.SCORE) and not isinstance(item.value, str) and item.value >= 1
@@ -114,6 +131,7 @@ def voters(entry: Entry, evidence: Evidence) -> list[Entry]:
     return [one for lesson, one in sorted(lessons.items()) if lesson != lesson_of(entry)]
 
 
+@lru_cache(maxsize=16_384)  # every vote asks again for every trigger
 def _folded(text: str) -> str:
     return " ".join(text.casefold().split())
 

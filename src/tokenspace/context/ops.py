@@ -13,11 +13,14 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from tokenspace.context.check import PATCHABLE
+from tokenspace.context.taint import authority
+from tokenspace.context.transient import dated
+from tokenspace.context.trust import quarantined
 from tokenspace.domain import Context, Drop, Edit, Entry, Evidence, Layer, Op, Origin, Patch, Put, Restore, digest
 from tokenspace.errors import EditConflict, InvalidEdit
 
 # Changes of these fields change what an entry says or what it is used for, and so whose word it is (I9).
-_AUTHORED: Final = frozenset({"text", "trigger", "kind", "doc"})
+_AUTHORED: Final = frozenset({"text", "trigger", "kind", "doc", "key", "valid_from", "supersedes"})
 
 
 # ── applying ────────────────────────────────────────────────────────────────────────────────
@@ -203,7 +206,8 @@ def edit_key(edit: Edit) -> str:
 def _normal(op: Op) -> list[Any]:
     if isinstance(op, Put):
         entry = op.entry
-        return ["put", entry.kind, entry.doc, _folded(entry.text), _folded(entry.trigger)]
+        about = [entry.key] if entry.key else []
+        return ["put", entry.kind, entry.doc, _folded(entry.text), _folded(entry.trigger), *about]
     if isinstance(op, Patch):
         return ["patch", op.id, {key: _folded(value) for key, value in op.changes.items() if key != "origin"}]
     return ["drop" if isinstance(op, Drop) else "restore", op.id]
@@ -213,30 +217,42 @@ def _folded(value: Any) -> Any:
     return " ".join(unicodedata.normalize("NFC", value).split()) if isinstance(value, str) else value
 
 
-def stamp(edit: Edit, evidence: Evidence) -> Edit:
+def stamp(edit: Edit, evidence: Evidence, *, by: str = "") -> Edit:
     """The edit with the origin of every text that it writes set by code (I9).
 
-    That is the minimum of the sources of all feedback in the evidence and of the origins of the entries that
-    `edit.read` names; without any feedback it is unknown. A lower origin that a text carries already stays (unknown
-    counts as not said), and so does that of a patched text: stamping again never raises it. Changes that do
-    not touch what an entry says or is used for (status, order, validity) leave its origin alone.
+    That is the minimum of the authority of all feedback in the evidence for a proposer of this name (see `taint`) and
+    of the origins of the entries that `edit.read` names; without any feedback it is unknown. A lower origin that a text
+    carries already stays (unknown counts as not said), and so does that of a patched text: stamping again never raises
+    it. Changes that do not touch what an entry says or is used for (status, order, its end) leave its origin alone.
+    What is below the agent's authority begins in quarantine (see `trust`); what was born of a failure that passes gets
+    an end (see `transient`).
     """
     visible = evidence.context.by_id
-    levels = [feedback.source for feedback in evidence.feedback] or [Origin.UNKNOWN]
+    said = [authority(feedback, evidence.episodes.get(feedback.episode), by=by) for feedback in evidence.feedback]
+    levels = said or [Origin.UNKNOWN]
     levels += [visible[key].origin for key in edit.read if key in visible]
-    return replace(edit, ops=tuple(_stamped(op, min(levels), visible) for op in edit.ops))
+    gone = {op.id for op in edit.ops if isinstance(op, Drop)}
+    ops = (_stamped(op, min(levels), visible=visible, gone=gone) for op in edit.ops)
+    stamped = replace(edit, ops=tuple(quarantined(op, visible) for op in ops))
+    return dated(stamped, evidence)
 
 
-def _stamped(op: Op, level: Origin, visible: Mapping[str, Entry]) -> Op:
+def _stamped(op: Op, level: Origin, *, visible: Mapping[str, Entry], gone: Collection[str]) -> Op:
     if isinstance(op, Put):
         claims = [level] if op.entry.origin == Origin.UNKNOWN else [level, op.entry.origin]
         old = visible.get(op.entry.id)
         if old is not None and old.text == op.entry.text:
             claims.append(old.origin)
         return Put(entry=replace(op.entry, origin=min(claims)))
-    if isinstance(op, Patch) and (_AUTHORED | {"origin"}) & op.changes.keys():
-        claims = [level] if _AUTHORED & op.changes.keys() else []
+    if isinstance(op, Patch) and ("origin" in op.changes or _authored(op.changes, gone)):
+        claims = [level] if _authored(op.changes, gone) else []
         claims += [op.changes["origin"]] if op.changes.get("origin") else []
         claims += [visible[op.id].origin] if op.id in visible else []
         return replace(op, changes={**op.changes, "origin": min(claims, default=level)})
     return op
+
+
+def _authored(changes: Mapping[str, Any], gone: Collection[str]) -> bool:
+    """Whether a patch takes an author. To name as superseded what the same edit drops hides nothing more."""
+    mine = {"supersedes"} if changes.get("supersedes") in gone else set[str]()
+    return bool((_AUTHORED - mine) & changes.keys())

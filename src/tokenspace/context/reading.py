@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from tokenspace.context.check import is_safe_doc, objection
+from tokenspace.context.check import is_safe_doc, is_safe_key, objection
 from tokenspace.context.markup import MARKERS, SUFFIX, Names, decode, default_kind, split_comments, title
 from tokenspace.context.order import positions
 from tokenspace.domain import Context, Drop, Edit, Entry, Kind, Op, Origin, Patch, Put, Status
@@ -17,11 +17,17 @@ _KINDS: Final = {kind.value: kind for kind in Kind}
 _STATUSES: Final = {status.value: status for status in Status}
 _TITLES: Final = {title(kind).casefold(): kind for kind in Kind}
 _WHEN, _THEN, _ANSWER = MARKERS
+_VALUED: Final[Mapping[str, tuple[str, str, str]]] = {
+    "key": ("key", "a name", "refund-days"),
+    "from": ("since", "a date", "2030-12-31"),
+    "until": ("until", "a date", "2030-12-31"),
+}
+"""Words of a comment that a value follows: the field that it goes into, what it is, an example."""
 
 
 @dataclass(slots=True, kw_only=True)
 class _Found:
-    """An entry as it stands in a document. `name` is "" for a new one, `until` is as it is written."""
+    """An entry as it stands in a document. `name` is "" for a new one, `since` and `until` are as they are written."""
 
     file: str
     line: int
@@ -29,6 +35,8 @@ class _Found:
     kind: Kind | None = None
     name: str = ""
     status: Status = Status.ACTIVE
+    key: str = ""
+    since: str = ""
     until: str = ""
     trigger: str | None = None
     text: str = ""
@@ -60,7 +68,7 @@ def from_markdown(
                 ops.append(Put(entry=Entry(origin=origin, **fields)))
                 continue
             changes = {key: value for key, value in fields.items() if value != getattr(old, key)}
-            if {"text", "trigger"} & changes.keys() and old.origin != origin:
+            if {"text", "trigger", "key"} & changes.keys() and old.origin != origin:
                 changes["origin"] = origin
             if changes:
                 ops.append(Patch(id=old.id, changes=changes))
@@ -101,25 +109,29 @@ def _fields(one: _Found, doc: str, old: Entry | None, pos: int) -> dict[str, Any
         found = None if text is None or unchanged else objection(text)
         if found:
             raise one.bad(f"the {what} {found[0]}", found[1])
-    until = None
-    if one.until:
-        until = old.valid_until if old and old.valid_until and old.valid_until.isoformat() == one.until else _time(one)
+    if not is_safe_key(one.key) and (old is None or old.key != one.key):
+        raise one.bad(f"{one.key[:40]!r} is no usable key", "use a short name in one line")
     return {
         "kind": one.kind,
         "doc": doc,
         "text": one.text,
         "trigger": one.trigger,
         "status": one.status,
-        "valid_until": until,
+        "key": one.key,
+        "valid_from": _time(one, one.since, old.valid_from if old else None),
+        "valid_until": _time(one, one.until, old.valid_until if old else None),
         "pos": pos,
     }
 
 
-def _time(one: _Found) -> datetime:
+def _time(one: _Found, written: str, old: datetime | None) -> datetime | None:
+    """The time that is written; the old one, to the last digit, where it reads the same."""
+    if not written or (old is not None and old.isoformat() == written):
+        return old if written else None
     try:
-        time = datetime.fromisoformat(one.until)
+        time = datetime.fromisoformat(written)
     except ValueError:
-        raise one.bad(f"{one.until!r} is no date", "write it as 2030-12-31 or 2030-12-31T18:00:00+00:00") from None
+        raise one.bad(f"{written!r} is no date", "write it as 2030-12-31 or 2030-12-31T18:00:00+00:00") from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
@@ -182,14 +194,14 @@ def _note(one: _Found, comments: Sequence[str]) -> None:
             one.kind = _KINDS[word]
         elif word in _STATUSES:
             one.status = _STATUSES[word]
-        elif word == "until":
-            one.until = decode(next(rest, ""))
-            if not one.until:
-                raise one.bad("a date is missing after 'until'", "write it as 2030-12-31")
+        elif word in _VALUED:
+            said = decode(next(rest, ""))
+            if not said:
+                raise one.bad(f"{_VALUED[word][1]} is missing after '{word}'", f"write it as {_VALUED[word][2]}")
+            setattr(one, _VALUED[word][0], said)
         else:
-            raise one.bad(
-                f"{word[:40]!r} says nothing about an entry", f"use: {', '.join((*_KINDS, *_STATUSES))}, until"
-            )
+            known = ", ".join((*_KINDS, *_STATUSES, *_VALUED))
+            raise one.bad(f"{word[:40]!r} says nothing about an entry", f"use: {known}")
 
 
 def _split_parts(one: _Found) -> None:

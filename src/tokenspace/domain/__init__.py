@@ -5,6 +5,7 @@ Read `Scope`, `Entry`, `Edit`, `Verdict` and `Revision` first: the rest carries 
 
 from __future__ import annotations
 
+from tokenspace.domain.access import Access, Deed, Ended
 from tokenspace.domain.entries import (
     Context,
     Drop,
@@ -48,11 +49,13 @@ from tokenspace.domain.judgement import (
     Verdict,
 )
 from tokenspace.domain.keys import ApiKey, Right
-from tokenspace.domain.prompts import Evidence, Profile, Prompt, Proposal, Ranked
+from tokenspace.domain.prompts import Evidence, Profile, Prompt, Proposal, Ranked, Style
+from tokenspace.domain.work import Job
 
 __all__ = [
     "MAX_NAME_CHARS",
     "MAX_TEXT_BYTES",
+    "Access",
     "ApiKey",
     "Attempt",
     "Basis",
@@ -62,14 +65,17 @@ __all__ = [
     "Case",
     "Context",
     "Decision",
+    "Deed",
     "Drop",
     "Edit",
+    "Ended",
     "Entry",
     "Episode",
     "Evidence",
     "Feedback",
     "GraderSpec",
     "Heads",
+    "Job",
     "Json",
     "Kind",
     "Layer",
@@ -94,6 +100,7 @@ __all__ = [
     "Session",
     "Signal",
     "Status",
+    "Style",
     "ToolCall",
     "Usage",
     "Verdict",

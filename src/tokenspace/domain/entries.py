@@ -25,7 +25,11 @@ class Origin(IntEnum):
 
 
 class Kind(StrEnum):
-    """What an entry is; decides its place in the prompt and how strictly a change of it is judged."""
+    """What an entry is; decides its place in the prompt and how strictly a change of it is judged.
+
+    A tool is a definition as its author wrote it, with an adapter if it has one; a renderer says how the others are
+    shown. Neither is a text of the prompt.
+    """
 
     INSTRUCTION = "instruction"
     RULE = "rule"
@@ -33,6 +37,8 @@ class Kind(StrEnum):
     EXAMPLE = "example"
     TOOL_NOTE = "tool_note"
     SKILL = "skill"
+    TOOL = "tool"
+    RENDERER = "renderer"
 
 
 class Status(StrEnum):
@@ -51,6 +57,9 @@ class Entry:
     `doc` is its place as a path without suffix, such as "rules" or "skills/refunds". `trigger` says when it
     applies: for an example it is the input and `text` is the right output; for a triggered rule it is the
     kind of request; None applies always. Entries are shown in the order of (doc, pos, id).
+
+    `key` names what a fact is about, "" for none: of the facts of one key only one is shown, the one that holds (see
+    `tokenspace.context.settled`). An entry holds from `valid_from` (None: always did) until before `valid_until`.
     """
 
     id: str = field(default_factory=new_id)
@@ -63,6 +72,8 @@ class Entry:
     pos: int = 0
     valid_until: datetime | None = None
     supersedes: str | None = None
+    key: str = ""
+    valid_from: datetime | None = None
 
     @property
     def order(self) -> tuple[str, int, str]:

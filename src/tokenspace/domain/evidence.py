@@ -7,12 +7,37 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from tokenspace.domain.entries import Heads, Origin
 from tokenspace.domain.identity import Json, Scope, new_id
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
+_HARNESS: Final = ("system-reminder", "environment_context")
+"""Elements with which coding agents (Claude Code, Codex) tell their model something in the user's name."""
+
+
+def spoken(text: str) -> str:
+    r"""A user message without what a harness put beside the user's own words; all of it if there is no such thing.
+
+    >>> spoken("<system-reminder>It is Monday.</system-reminder>\nRun the tests.")
+    'Run the tests.'
+    """
+    before = text
+    for name in _HARNESS:
+        text = _without(text, f"<{name}>", f"</{name}>")
+    return text if text is before else text.strip()
+
+
+def _without(text: str, begin: str, end: str) -> str:
+    """Found piece by piece: a pattern would look for an end that is not there from every beginning anew."""
+    if end not in text:
+        return text
+    kept, at = list[str](), 0
+    while (start := text.find(begin, at)) >= 0 and (stop := text.find(end, start)) >= 0:
+        kept.append(text[at:start])
+        at = stop + len(end)
+    return "".join((*kept, text[at:])) if at else text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +75,9 @@ class Request:
 
     @property
     def query(self) -> str:
-        """The text that recall searches with: the last user message."""
-        return next((m.text for m in reversed(self.messages) if m.role == "user"), "")
+        """The text that recall searches with: what the user said last, without what a harness put beside it."""
+        texts = [m.text for m in reversed(self.messages) if m.role == "user"]
+        return next((own for text in texts if (own := spoken(text))), texts[0] if texts else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +128,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Episode:
-    """One recorded run: what was asked, on which heads, what was shown, done and answered."""
+    """One recorded run: what was asked, on which heads, what was shown, done and answered.
+
+    `taint` is the least origin of what was shown, `OPERATOR` where nothing was.
+    """
 
     id: str = field(default_factory=new_id)
     scope: Scope
@@ -111,6 +140,7 @@ class Episode:
     run: Run
     shown: tuple[str, ...] = ()
     session: str | None = None
+    taint: Origin = Origin.OPERATOR
     at: datetime
 
     @property

@@ -28,7 +28,8 @@ class Verdict:
     admits the edit to a canary of that share of the sessions, and not yet to the served line.
 
     `tested` is a digest of the prompts that were compared. Where they have changed since, a test of the same
-    operations begins anew, and what the earlier ones came to is kept as a factor in `e_before`.
+    operations begins anew, and what the earlier ones came to is kept as a factor in `e_before`. `withdrawn` says that
+    evidence that it rests on was erased since: the numbers are those of then, and cannot be checked any more.
     """
 
     decision: Decision = "defer"
@@ -50,6 +51,7 @@ class Verdict:
     model: str = ""
     tested: str = ""
     e_before: float = 1.0
+    withdrawn: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +88,10 @@ class Attempt:
 
     `key` names the try (heads, proposer, evidence, gate settings); `edit_key` names its operations, so that
     the same change proposed again continues instead of starting afresh. `evidence` are the ids of the feedback
-    that it was about. `edit` is None when the proposer had
-    nothing to propose or failed, which `verdict.reason` says.
+    that it was about, `usage` is what proposing cost. `edit` is None when the proposer had
+    nothing to propose or failed, which `verdict.reason` says. `proposed` is the id of the latest try to make it, where
+    that continued an earlier one. `earlier` are the moments at which it was judged before and deferred, each with the
+    id of its try and its evidence then; the store keeps them.
     """
 
     id: str = field(default_factory=new_id)
@@ -100,7 +104,10 @@ class Attempt:
     evidence: tuple[str, ...] = ()
     edit: Edit | None = None
     verdict: Verdict = Verdict()
+    usage: Usage = field(default_factory=Usage)
     revision: str | None = None
+    proposed: str = ""
+    earlier: tuple[tuple[datetime, str, tuple[str, ...]], ...] = ()
     at: datetime
 
 

@@ -6,6 +6,7 @@ from tokenspace.gates.audit import Audit
 from tokenspace.gates.benefit import Benefit
 from tokenspace.gates.beside import Answer, Beside, beside
 from tokenspace.gates.contested import Contested
+from tokenspace.gates.contract import Contract
 from tokenspace.gates.explain import Explanation, Line, Step, explain
 from tokenspace.gates.guard import Guard
 from tokenspace.gates.noise import Noise, noise_floor
@@ -39,6 +40,7 @@ __all__ = [
     "Cause",
     "Condition",
     "Contested",
+    "Contract",
     "Criterion",
     "Explanation",
     "FullTraffic",

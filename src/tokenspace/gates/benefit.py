@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import Any, Final
 
 from tokenspace.domain import Signal, Verdict
@@ -50,15 +51,15 @@ async def _test(trial: Trial) -> tuple[Panel, list[Pair], Finding]:
     alpha, cap = settings.alpha.get(trial.tier, 0.05), settings.cap.get(trial.tier, 200)
     alpha *= max(min(1.0, trial.e_before), LEAST_ALPHA)
     finding: Finding = "continue"
-    for case, old, new in trial.open_to_test:
-        pair = await trial.pair(case, old, new)
-        pairs.append(pair)
-        if pair.difference is None or case.id in trial.replayer.not_replayable:
-            continue
-        panel = panel.update(case.principal, pair.difference)
-        finding = panel.decide(alpha=alpha, beta=settings.beta, cap=cap)
-        if finding != "continue":
-            break
+    async with aclosing(trial.pairs(trial.open_to_test)) as coming:
+        async for case, pair in coming:
+            pairs.append(pair)
+            if pair.difference is None or case.id in trial.replayer.not_replayable:
+                continue
+            panel = panel.update(case.principal, pair.difference)
+            finding = panel.decide(alpha=alpha, beta=settings.beta, cap=cap)
+            if finding != "continue":
+                break
     return panel, pairs, finding
 
 
@@ -74,10 +75,15 @@ def numbers_of(panel: Panel, pairs: list[Pair]) -> dict[str, Any]:
 
 
 def instructed(trial: Trial) -> bool:
-    """Whether the users themselves said this, in words, about their own context."""
+    """Whether the users themselves said this, in these words, about their own context.
+
+    What a model made of their words is a proposal like any other, and has to show that it helps.
+    """
     user = trial.proposal.incumbent.scope.user
     cited = [item for item in trial.proposal.evidence.feedback if item.id in trial.proposal.edit.evidence]
-    return bool(cited) and all(item.signal is Signal.TEXT and item.principal == user for item in cited)
+    said = " ".join(str(item.value) for item in cited)
+    own = bool(cited) and all(item.signal is Signal.TEXT and item.principal == user for item in cited)
+    return own and all(entry.text in said for entry in trial.written)
 
 
 def _convincing(trial: Trial, panel: Panel) -> bool:

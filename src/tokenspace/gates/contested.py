@@ -8,11 +8,12 @@ most. A confirmed break there is a contradiction, and support has already decide
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from tokenspace.context import Voting, discredited, sayers, voters
-from tokenspace.domain import Drop, Entry, Evidence, Kind, Put, Verdict
+from tokenspace.domain import Case, Drop, Entry, Evidence, Kind, Put, Verdict
 from tokenspace.gates.settings import T1
 from tokenspace.gates.trial import Affected, Trial
 from tokenspace.protocols import Recall
@@ -61,14 +62,25 @@ class Contested:
         found = voting.against(entry, others, ranked)
         return found.words if found else ""
 
+    def _nearest(self, trial: Trial, voting: Voting) -> Iterator[Affected]:
+        """The affected cases that are most like the edit, as many as are replayed; no other prompt is compiled."""
+        found = 0
+        for case in trial.nearest_cases(self._recall, _of_others(trial, voting)):
+            arms = trial.prompts(case)
+            if arms is None or arms[0].compiled_hash == arms[1].compiled_hash:
+                continue
+            yield (case, *arms)
+            found += 1
+            if found == trial.settings.guard_cases:
+                return
+
     async def _settle(self, trial: Trial, contested: str, voting: Voting) -> Verdict:
         gone = _dropped(trial)
         doubted = bool(gone) and all(voting.distrust(entry) for entry in gone)
         # What stands on the word of a discredited teacher must show to stay what a contested lesson shows to come in.
         tolerated = trial.settings.needed_fixes - 1 if doubted else 0
         outcomes = PairedOutcomes()
-        affected = trial.nearest_first(self._recall, _of_others(trial, voting))
-        for case, old, new in affected[: trial.settings.guard_cases]:
+        for case, old, new in self._nearest(trial, voting):
             outcomes = PairedOutcomes(pairs=(*outcomes.pairs, await trial.pair(case, old, new)))
             if outcomes.breaks > outcomes.fixes + tolerated:
                 break
@@ -104,20 +116,20 @@ def _voting(trial: Trial) -> Voting:
     voting = Voting(
         neighbours=settings.neighbours,
         outvoted=settings.outvoted,
-        said_by=sayers(edits, trial.replayer.cases),
+        said_by=sayers(edits, trial.replayer.cases, trial.proposal.incumbent.entries),
         teachers=settings.teachers,
         trusted=settings.operators,
     )
     return replace(voting, discredited=discredited(tried, trial.proposal.incumbent, voting))
 
 
-def _of_others(trial: Trial, voting: Voting) -> list[Affected]:
-    """The affected cases, without those of the lesson's own teachers where several teach: no one is his own witness."""
+def _of_others(trial: Trial, voting: Voting) -> Sequence[Case]:
+    """The cases, without those of the lesson's own teachers where several teach: no one is his own witness."""
     authors = frozenset[str]().union(*map(voting.authors, [*_examples(trial), *_dropped(trial)]))
-    told = {case.id: voting.witnesses(case) for case, _, _ in trial.affected}
+    told = {case.id: voting.witnesses(case) for case in trial.cases}
     if not voting.several(authors.union(*told.values())):
-        return trial.affected
-    return [arms for arms in trial.affected if told[arms[0].id] - authors]
+        return trial.cases
+    return [case for case in trial.cases if told[case.id] - authors]
 
 
 def _examples(trial: Trial) -> list[Entry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from dataclasses import replace
 
 from tokenspace.domain import Verdict
@@ -25,10 +26,10 @@ class Guard:
         if trial.tier < T2 or verdict.basis != "tested":
             return verdict
         panel = Panel(graded=trial.panel().graded)
-        for case, old, new in self._left(trial, verdict):
-            pair = await trial.pair(case, old, new)
-            if pair.difference is not None and not pair.missing:
-                panel = panel.update(case.principal, pair.difference)
+        async with aclosing(trial.pairs(self._left(trial, verdict))) as coming:
+            async for case, pair in coming:
+                if pair.difference is not None and not pair.missing:
+                    panel = panel.update(case.principal, pair.difference)
         test = panel.pooled
         spent = trial.budget.usage - trial.spent_before
         alpha = trial.settings.alpha[trial.tier]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 
 from tokenspace.budget import Budget
 from tokenspace.context import edit_key
@@ -11,8 +12,14 @@ from tokenspace.errors import BudgetExceeded, BudgetTooSmall
 from tokenspace.gates.audit import Audit
 from tokenspace.gates.benefit import Benefit
 from tokenspace.gates.contested import Contested
+from tokenspace.gates.contract import Contract
 from tokenspace.gates.guard import Guard
+from tokenspace.gates.kept import NothingLost
 from tokenspace.gates.pinned import Pinned
+from tokenspace.gates.quarantine import Elevation, Quarantine
+from tokenspace.gates.quota import Quota
+from tokenspace.gates.recalled import Recalled
+from tokenspace.gates.renewal import Renewal
 from tokenspace.gates.replay import Replayer
 from tokenspace.gates.settings import GateSettings
 from tokenspace.gates.shorter import Shorter
@@ -41,15 +48,25 @@ class ReplayGate:
         self._graders = graders
         self.settings = settings or GateSettings()
         self._criteria = criteria or (
-            StaticChecks(), FullTraffic(), Contested(run.recall), TriggerCheck(), Shorter(), Benefit()
+            StaticChecks(), Recalled(), Quota(), Quarantine(), Contract(), NothingLost(), Renewal(), FullTraffic(),
+            Contested(run.recall), TriggerCheck(), Shorter(), Benefit(),
         )  # fmt: skip
-        self._conditions = conditions if conditions is not None else (Pinned(), Guard(run.recall), Audit(), Stage())
+        self._conditions = conditions if conditions is not None else (
+            Pinned(), Guard(run.recall), Audit(), Elevation(), Stage()
+        )  # fmt: skip
 
     @property
     def name(self) -> str:
         """replay@2, with a digest of the settings, the criteria, the conditions and the model."""
         steps = [type(one).__name__ for one in (*self._criteria, *self._conditions)]
-        return f"replay@2/{digest([self.settings, steps, self._run.agent.profile.model])[:8]}"
+        rules = {one.name: getattr(self.settings, one.name) for one in fields(self.settings) if one.name != "batch"}
+        return f"replay@2/{digest([rules, steps, self._run.agent.profile.model])[:8]}"
+
+    def on(self, run: Runtime) -> ReplayGate:
+        """The same gate for another runtime, such as a history that is told again."""
+        return ReplayGate(
+            run, self._graders, settings=self.settings, criteria=self._criteria, conditions=self._conditions
+        )
 
     async def judge(self, proposal: Proposal, *, budget: Budget) -> Verdict:
         """See `tokenspace.protocols.Gate`."""
@@ -74,7 +91,10 @@ class ReplayGate:
         return Trial(
             gate=self.name,
             proposal=proposal,
-            tier=tier(proposal.edit, proposal.incumbent, proposal.evidence.feedback, self.settings),
+            tier=max(
+                self.settings.least_tier,
+                tier(proposal.edit, proposal.incumbent, proposal.evidence.feedback, self.settings),
+            ),
             settings=self.settings,
             replayer=replayer,
             budget=budget,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import Final
@@ -15,6 +16,7 @@ from tokenspace.domain import (
     Case,
     Context,
     Edit,
+    Feedback,
     GraderSpec,
     Outcome,
     Profile,
@@ -51,6 +53,7 @@ class Replayer:
         self._scope = scope
         self._model = f"{run.agent.profile.model}/{run.recall.name}"
         self.not_replayable = set[str]()
+        self._under_way = 0
 
     @cached_property
     def cases(self) -> list[Case]:
@@ -69,6 +72,10 @@ class Replayer:
         """Everything that was tried in the scope."""
         return self._run.store.attempts(self._scope)
 
+    def feedback(self) -> Mapping[str, Feedback]:
+        """All feedback of the scope, by id."""
+        return {item.id: item for item in self._run.store.feedback(self._scope)}
+
     def canaries(self) -> list[Canary]:
         """The live canaries of every layer that is visible in the scope."""
         return self._run.store.canaries(self._scope)
@@ -81,6 +88,11 @@ class Replayer:
     def now(self) -> datetime:
         """The time by the runtime's clock."""
         return self._run.clock()
+
+    def sources(self, context: Context) -> Mapping[str, frozenset[str]]:
+        """The feedback and episodes that each visible entry was made from, by entry id."""
+        blame = self._run.store.blame(context.scope, context.heads)
+        return {id: frozenset(one.sources) for id, one in blame.items()}
 
     def arms(self, incumbent: Context, candidate: Context, edit: Edit) -> Callable[[Case], Arms | None]:
         """A function from a case to its two prompts, (incumbent, candidate), each without the case's own entries.
@@ -186,7 +198,7 @@ class Replayer:
             return float(known.run.output)
         score = await _grade(grader, case, done.output, budget)
         if score is not None:
-            self._run.store.save_outcome(self._scope, Outcome(key=memo, case=case.id, run=Run(output=repr(score))))
+            await self._keep(Outcome(key=memo, case=case.id, run=Run(output=repr(score))))
         return score
 
     def remembered(self, case: Case, prompt: Prompt, *, run_index: int = 0) -> Run | None:
@@ -199,10 +211,20 @@ class Replayer:
         known = self._run.store.outcome(self._scope, key)
         if known is not None:
             return known.run if known.replayable else None
-        done = await self._replayed(case, prompt, budget=budget, seed=seed)
-        kept = Outcome(key=key, case=case.id, run=done or Run(output=""), replayable=done is not None)
-        self._run.store.save_outcome(self._scope, kept)
+        self._under_way += 1
+        try:
+            done = await self._replayed(case, prompt, budget=budget, seed=seed)
+        finally:
+            self._under_way -= 1
+        await self._keep(Outcome(key=key, case=case.id, run=done or Run(output=""), replayable=done is not None))
         return done
+
+    async def _keep(self, outcome: Outcome) -> None:
+        """Save; while other replays are under way their answers need the event loop, and another thread waits."""
+        if self._under_way:
+            await asyncio.to_thread(self._run.store.save_outcome, self._scope, outcome)
+        else:
+            self._run.store.save_outcome(self._scope, outcome)
 
     async def _replayed(self, case: Case, prompt: Prompt, *, budget: Budget, seed: int) -> Run | None:
         return await self._run.agent.replay(prompt, recorded=case.recorded, budget=budget, seed=seed)

@@ -9,6 +9,9 @@ from typing import Final
 
 T0, T1, T2, T3, T4 = range(5)
 
+BATCH: Final = 8
+"""Pairs in flight at once on a model that somebody else serves: 16 calls."""
+
 _ALPHA: Final = MappingProxyType({T2: 0.2, T3: 0.05, T4: 0.01})
 _CAP: Final = MappingProxyType({T2: 20, T3: 200, T4: 200})
 _PRINCIPALS: Final = MappingProxyType({T2: 1, T3: 2, T4: 3})
@@ -41,6 +44,13 @@ class GateSettings:
     **Cases.** A `sealed_share` of them is kept for release checks, of which there are at most `sealed_queries` a
     month, and one part in `resting_parts` rests each month, so that nothing is fitted to the same cases for ever:
     both only where at least `large_pool` clusters are left to test with.
+
+    **Authority.** A text below the agent's own authority leaves quarantine when so many distinct principals as
+    `elevating` stand for it, and replays do. A principal has `writes_per_day` in a scope, an agent or a tool that
+    speaks for itself `agent_writes_per_day`. No edit is judged by a tier below `least_tier`.
+
+    **Pace.** `batch` pairs are replayed at once; 0 lets the model decide: one at a time if it is deterministic (and so
+    most likely on this machine), else `BATCH`. It changes no verdict, and is no part of a gate's digest.
     """
 
     teachers: frozenset[str] = frozenset()
@@ -70,3 +80,8 @@ class GateSettings:
     resting_parts: int = 5
     large_pool: int = 200
     seed: int = 0
+    elevating: int = 3
+    writes_per_day: int = 2_000
+    agent_writes_per_day: int = 100
+    least_tier: int = T0
+    batch: int = 0

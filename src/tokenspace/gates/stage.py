@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tokenspace.domain import Kind, Verdict
+from tokenspace.context.skills import is_open, skills_in
+from tokenspace.domain import Verdict
 from tokenspace.gates.settings import T3
 from tokenspace.gates.trial import Trial
 
@@ -54,8 +55,8 @@ class Stage:
         return replace(verdict, share=trial.settings.canary_shares[0])
 
     def _activated(self, trial: Trial) -> bool:
-        skills = {one.id for one in trial.written if one.kind is Kind.SKILL}
-        return not skills or any(skills & set(new.included) for _, _, new in trial.affected)
+        skills = skills_in(trial.written)
+        return not skills or any(is_open(one, new.included) for _, _, new in trial.affected for one in skills)
 
 
 def _wait(verdict: Verdict, why: str) -> Verdict:

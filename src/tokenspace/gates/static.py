@@ -6,8 +6,9 @@ import re
 from typing import Final
 
 from tokenspace.context import new_texts, validate
-from tokenspace.context.secrets import secret_in
-from tokenspace.domain import Entry, Kind, Origin, Verdict
+from tokenspace.context.scanner import secret_in
+from tokenspace.context.skills import about
+from tokenspace.domain import Drop, Entry, Kind, Origin, Verdict
 from tokenspace.errors import InvalidEdit
 from tokenspace.gates.trial import Trial
 
@@ -48,9 +49,15 @@ class StaticChecks:
 
 
 def _too_long(entry: Entry, trial: Trial) -> str:
+    if entry.kind in (Kind.TOOL, Kind.RENDERER):
+        return ""  # no text of a prompt
     profile = trial.replayer.profile
     limit = int(profile.core_tokens * trial.settings.entry_share)
     tokens = profile.count_tokens(f"{entry.trigger or ''}{entry.text}")
+    if entry.kind is Kind.SKILL:
+        # Its line in the index is always there; its body comes alone, to few requests.
+        line = profile.count_tokens(about(entry))
+        tokens, limit = (line, limit) if line > limit else (tokens, profile.core_tokens)
     return f"the entry takes up to {tokens} tokens, more than the {limit} that one may take" if tokens > limit else ""
 
 
@@ -60,12 +67,19 @@ def _secret(entry: Entry) -> str:
 
 
 def _known(entry: Entry, trial: Trial) -> str:
-    content = (entry.kind, entry.trigger, entry.text, entry.status)
+    """What is dropped at once is not held any more, and what a fact says may be so again from another time on."""
+    gone = {op.id for op in trial.proposal.edit.ops if isinstance(op, Drop)}
     same = any(
-        (old.kind, old.trigger, old.text, old.status) == content and old.id != entry.id
+        _content(old) == _content(entry) and old.id != entry.id and old.id not in gone
         for old in trial.proposal.incumbent.entries
     )
     return "the context already holds this entry" if same else ""
+
+
+def _content(entry: Entry) -> tuple[object, ...]:
+    when = (entry.key, entry.valid_from) if entry.key else ()
+    when = (entry.doc,) if entry.kind is Kind.TOOL_NOTE else when  # the same words about another tool are another note
+    return (entry.kind, entry.trigger, entry.text, entry.status, *when)
 
 
 def _authority(entry: Entry) -> str:

@@ -22,18 +22,23 @@ def tier(edit: Edit, incumbent: Context, feedback: Sequence[Feedback], settings:
 
 
 def _kinds(op: Op, incumbent: Context) -> list[Kind]:
-    """What the operation makes and what it replaces: an instruction is not changed by calling it an example."""
+    """What the operation makes, replaces and supersedes: an instruction is not changed by calling it an example."""
     replaced = incumbent.by_id.get(op.entry.id if isinstance(op, Put) else op.id)
     kinds = [replaced.kind] if replaced else []
     match op:
         case Put(entry=entry):
-            kinds.append(entry.kind)
+            kinds += [entry.kind, *_superseded(entry.supersedes, incumbent)]
         case Patch(changes=changes):
             kinds.append(Kind(changes.get("kind", replaced.kind if replaced else Kind.INSTRUCTION)))
+            kinds += _superseded(changes.get("supersedes", replaced.supersedes if replaced else None), incumbent)
         case Drop() | Restore():
             # What is not visible here cannot be classed: take the strictest kind.
             kinds += [] if replaced else [Kind.INSTRUCTION]
     return kinds
+
+
+def _superseded(id: str | None, incumbent: Context) -> list[Kind]:
+    return [old.kind] if (old := incumbent.by_id.get(id or "")) else []
 
 
 def _of_kind(kind: Kind, incumbent: Context, *, taught: bool) -> int:
@@ -41,6 +46,6 @@ def _of_kind(kind: Kind, incumbent: Context, *, taught: bool) -> int:
         return T1
     if not incumbent.scope.tenant:
         return T4
-    if not incumbent.scope.user or kind in (Kind.SKILL, Kind.INSTRUCTION):
+    if not incumbent.scope.user or kind in (Kind.SKILL, Kind.INSTRUCTION, Kind.TOOL):
         return T3
-    return {Kind.RULE: T2, Kind.TOOL_NOTE: T2, Kind.FACT: T1, Kind.EXAMPLE: T0}[kind]
+    return {Kind.RULE: T2, Kind.TOOL_NOTE: T2, Kind.RENDERER: T2, Kind.FACT: T1, Kind.EXAMPLE: T0}[kind]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -24,15 +26,19 @@ from tokenspace.domain import (
     Verdict,
     digest,
 )
+from tokenspace.errors import BudgetExceeded
 from tokenspace.gates.cases import fit_to_test
 from tokenspace.gates.replay import Arms, Replayer
-from tokenspace.gates.settings import GateSettings
+from tokenspace.gates.settings import BATCH, GateSettings
 from tokenspace.protocols import Recall
 from tokenspace.stats import Pair, Panel
 
 Affected = tuple[Case, Prompt, Prompt]
 
 _GRADED = frozenset({"function", "rubric"})
+
+_MOST_CALLS = 8
+"""What a pair may take of a budget, in calls at their dearest: two arms, tried twice, each with a grader that asks."""
 
 
 class Criterion(Protocol):
@@ -120,15 +126,20 @@ class Trial:
 
     def nearest_first(self, recall: Recall, affected: Sequence[Affected]) -> list[Affected]:
         """Affected cases by their likeness to what the edit is about; those that recall leaves out come last."""
+        order = {case.id: place for place, case in enumerate(self.nearest_cases(recall, [arm[0] for arm in affected]))}
+        return sorted(affected, key=lambda arm: order[arm[0].id])
+
+    def nearest_cases(self, recall: Recall, cases: Sequence[Case]) -> list[Case]:
+        """Cases by their likeness to what the edit is about; those that recall leaves out come last."""
         texts = [entry.trigger or entry.text for entry in self.written]
         old = self.proposal.incumbent.by_id
         texts += [old[op.id].trigger or "" for op in self.proposal.edit.ops if isinstance(op, Drop) and op.id in old]
-        if not affected or not texts:
-            return list(affected)
-        queries = [Entry(id=case.id, kind=Kind.EXAMPLE, doc="", text=case.request.query) for case, _, _ in affected]
+        if not cases or not texts:
+            return list(cases)
+        queries = [Entry(id=case.id, kind=Kind.EXAMPLE, doc="", text=case.request.query) for case in cases]
         ranked = recall.rank(queries, recall.index(queries), texts[0])
         order = {one.id: place for place, one in enumerate(ranked)}
-        return sorted(affected, key=lambda arm: order.get(arm[0].id, len(order)))
+        return sorted(cases, key=lambda case: order.get(case.id, len(order)))
 
     @property
     def written(self) -> list[Entry]:
@@ -156,6 +167,59 @@ class Trial:
         if case.id not in self.replayer.not_replayable:
             after = await self.replayer.score(case, new, budget=self.budget)
         return Pair(case=case.id, cluster=case.cluster, incumbent=(before,), candidate=(after,))
+
+    async def pairs(self, arms: Sequence[Affected]) -> AsyncGenerator[tuple[Case, Pair]]:
+        """The pairs of these cases in their order, while the replays of those that follow are under way already.
+
+        The order is what a test sees, so it stops where it would have stopped, whatever the batch. Replays that were
+        under way when it stops are awaited: they are paid for, so they are remembered and counted. Close it, with
+        `contextlib.aclosing`, if you may leave it early.
+        """
+        coming, ahead = iter(arms), deque[tuple[Affected, asyncio.Task[Pair]]]()
+        known = set(self.replayer.not_replayable)
+        try:
+            while True:
+                self._send(coming, ahead, self._abreast(arms))
+                if not ahead:
+                    break
+                arm, task = ahead.popleft()
+                try:
+                    pair = await task
+                except BudgetExceeded:
+                    # Perhaps only because of those ahead of it: alone, it may go on with what is left.
+                    await asyncio.gather(*(one for _, one in ahead), return_exceptions=True)
+                    pair = await self.pair(*arm)
+                known.update(self.replayer.not_replayable & {arm[0].id})
+                yield arm[0], pair
+        except asyncio.CancelledError:
+            for _, task in ahead:
+                task.cancel()
+            raise
+        finally:
+            await asyncio.gather(*(task for _, task in ahead), return_exceptions=True)
+            # What was found out beyond the stop is no part of this test; who asks for it finds it out again, for free.
+            self.replayer.not_replayable.intersection_update(known)
+
+    def _send(self, coming: Iterable[Affected], ahead: deque[tuple[Affected, asyncio.Task[Pair]]], most: int) -> None:
+        """Start pairs until so many are under way."""
+        if len(ahead) >= most:
+            return
+        for arm in coming:
+            ahead.append((arm, asyncio.create_task(self.pair(*arm))))
+            if len(ahead) >= most:
+                return
+
+    def _abreast(self, arms: Sequence[Affected]) -> int:
+        """How many pairs to replay at once: one by one near the end of a budget, so that none takes another's share."""
+        profile = self.replayer.profile
+        batch = self.settings.batch or (1 if profile.deterministic else BATCH)
+        calls = _MOST_CALLS * batch
+        tokens = calls * max((one.tokens + one.max_output_tokens for _, *both in arms for one in both), default=0)
+        usd = tokens * max(profile.usd_per_million_input, profile.usd_per_million_output) / 1_000_000
+        roomy = all(
+            self.budget.left(unit) >= most for unit, most in (("calls", calls), ("tokens", tokens), ("usd", usd))
+        )
+        return batch if roomy else 1
 
     def verdict(self, decision: Decision, basis: Basis, reason: str, **numbers: Any) -> Verdict:
         """A verdict of this trial, with what it cost. One without a test keeps what earlier tests came to."""

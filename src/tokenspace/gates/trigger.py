@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tokenspace.domain import Verdict
+from tokenspace.gates.kept import replaced
 from tokenspace.gates.trial import Trial
 from tokenspace.stats import MAX_MISSING_SHARE
 
@@ -15,7 +16,12 @@ class TriggerCheck:
     """
 
     async def check(self, trial: Trial) -> Verdict | None:
-        """A rejection, or None. An edit whose evidence made no case has nothing to re-run."""
+        """A rejection, or None. An edit whose evidence made no case has nothing to re-run.
+
+        What a consolidation cites made its sources, and did not cause it: see `NothingLost`.
+        """
+        if replaced(trial.proposal):
+            return None
         cited = set(trial.proposal.edit.evidence)
         caused = [case for case in trial.replayer.cases if cited.intersection(case.sources)]
         runs = 1 if trial.replayer.deterministic else trial.settings.trigger_runs

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from tokenspace.budget import Budget
 from tokenspace.canary import PREFIX, begin
 from tokenspace.context import edit_key
-from tokenspace.domain import Attempt, Canary, Reading, Scope, digest
+from tokenspace.domain import Attempt, Canary, Reading, Revision, Scope, digest
 from tokenspace.errors import EditConflict, NotFound
 from tokenspace.gates.pipeline import ReplayGate
 from tokenspace.gates.replay import ROLLED_BACK
@@ -95,10 +95,9 @@ class Watch:
             if canary.scope != scope or not self.ready(canary):
                 continue
             made = store.revision(scope, canary.revision)
-            told = {item.id for item in store.feedback(scope)}
             attempt = Attempt(
                 scope=scope, key=promotion(canary), proposer=made.author, heads=store.heads(scope),
-                evidence=tuple(id for id in made.edit.evidence if id in told), edit=made.edit, at=self._run.clock(),
+                evidence=self._evidence(made), edit=made.edit, at=self._run.clock(),
                 branch=canary.branch,  # so that nobody but this method judges it again
             )  # fmt: skip
             judged = await judge(self._run, self._gate, attempt, budget=budget)
@@ -107,6 +106,13 @@ class Watch:
             elif judged.verdict.decision == "reject":
                 self.stop(canary, judged.verdict.reason)
             yield judged
+
+    def _evidence(self, made: Revision) -> tuple[str, ...]:
+        """The feedback that the edit was judged by when it was admitted, so that its origin stays what it was (I9)."""
+        tried = self._run.store.attempts(made.scope, edit_key=edit_key(made.edit))
+        told = {item.id for item in self._run.store.feedback(made.scope)}
+        known = next((one.evidence for one in tried if one.revision == made.id), made.edit.evidence)
+        return tuple(id for id in known if id in told)
 
     def ready(self, canary: Canary) -> bool:
         """Whether a canary has been through all its shares, with enough outcomes in each."""

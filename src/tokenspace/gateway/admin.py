@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from tokenspace.api import Bridge, LearningAgent
 from tokenspace.config import Parts
-from tokenspace.domain import ApiKey
+from tokenspace.domain import Access, ApiKey
 from tokenspace.domain.plain import plain
-from tokenspace.errors import BadData
+from tokenspace.errors import BadData, NotFound
 from tokenspace.gateway.admin_routes import ENDPOINTS, SCOPED, Ask, Endpoint, Param, scope_of
-from tokenspace.gateway.errors import KeyRefused, NoSuchRoute, headers_of, problem, status_of
+from tokenspace.gateway.errors import KeyRefused, NoSuchRoute, RightMissing, headers_of, problem, status_of
 from tokenspace.gateway.keys import KeyRing, need_right, secret_of
 from tokenspace.gateway.limits import ClientGone, Slots, check_depth, read_body
+from tokenspace.gateway.trail import refused, shown
 from tokenspace.gateway.wire import GatewaySettings
 
 if TYPE_CHECKING:
@@ -50,9 +51,13 @@ class AdminApi:
         """The answer of one route. Whatever goes wrong is a problem, and a defect of ours one without words."""
         try:
             key = await self._key(request)
-            need_right(key, endpoint.need)
             with self._slots.hold(key.id):
-                return await self._told(endpoint, request, key)
+                try:
+                    need_right(key, endpoint.need)
+                    return await self._told(endpoint, request, key)
+                except (RightMissing, NotFound):
+                    await self._note(refused(endpoint, key, id=_id(request), at=self._ring.clock()))
+                    raise
         except ClientGone:
             return _json(None, status=400)
         except Exception as error:  # noqa: BLE001 - the top-level handler of this application
@@ -73,13 +78,22 @@ class AdminApi:
         body = await _body(endpoint, request)
         named = query if endpoint.scoped else {}
         scope = scope_of(key, named, agent=self._settings.agent)
-        if len(request.path_params.get("id", "")) > MAX_ID_CHARS:
+        if len(_id(request)) > MAX_ID_CHARS:
             raise BadData("the id is too long", hint=f"ids have at most {MAX_ID_CHARS} characters")
         agent = LearningAgent(self._parts, scope, principal=f"key {key.id}", bridge=self._bridge)
         ask = Ask(
             agent=agent, key=key, ring=self._ring, path=request.path_params, query=query, body=body
         )  # fmt: skip
-        return _json(await run_in_threadpool(lambda: plain(endpoint.does(ask))), status=endpoint.status)
+        told = await run_in_threadpool(lambda: plain(endpoint.does(ask)))
+        await self._note(shown(endpoint, key, scope, told, id=_id(request), at=self._ring.clock()))
+        return _json(told, status=endpoint.status)
+
+    async def _note(self, row: Access | None) -> None:
+        """Into the access log, before anything is answered."""
+        from starlette.concurrency import run_in_threadpool
+
+        if row is not None:
+            await run_in_threadpool(self._ring.admin.note_access, row)
 
     def close(self) -> None:
         """End the event loop of the threads."""
@@ -137,6 +151,10 @@ def _json(value: Any, *, status: int = 200) -> Response:
 
     # What was learned is nobody's to keep on the way, secrets of new keys least of all.
     return Response(orjson.dumps(value), status, {"cache-control": "no-store"}, media_type="application/json")
+
+
+def _id(request: Request) -> str:
+    return str(request.path_params.get("id", ""))
 
 
 # ── what comes in ───────────────────────────────────────────────────────────────────────────

@@ -12,6 +12,8 @@ from datetime import timedelta
 from typing import Any, Final, Literal, TypeVar, cast
 
 from tokenspace.api import LearningAgent
+from tokenspace.auditing import DEEDS, Question, forgotten, since_of, told_event
+from tokenspace.auditing import audit as events
 from tokenspace.context import to_markdown
 from tokenspace.domain import ApiKey, Attempt, Right, Scope
 from tokenspace.errors import NotFound, UsageError
@@ -247,6 +249,19 @@ def _attempt(ask: Ask) -> Attempt:
     return found
 
 
+def audit(ask: Ask) -> Any:
+    """Who did what, newest first. An agent's key is told nothing that is about no agent in particular."""
+    query = ask.query
+    question = Question(
+        who=query["who"], deed=query["what"] or None, since=since_of(query["since"]), object=query["object"],
+        offset=query["offset"], limit=query["limit"] + 1,
+    )  # fmt: skip
+    found = events(ask.agent.store, ask.admin, ask.scope, question, whole=not ask.key.agent)
+    more = len(found) > query["limit"]
+    return {"items": [told_event(one) for one in found[: query["limit"]]],
+            "next": query["offset"] + query["limit"] if more else None}  # fmt: skip
+
+
 # ── keys ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -293,6 +308,34 @@ def end_key(ask: Ask) -> Any:
     return _told_key(ask, gone)
 
 
+# ── forgetting ──────────────────────────────────────────────────────────────────────────────
+
+
+def forget(ask: Ask) -> Any:
+    """What would go or, with `dry_run` false, what went; without a kind, the ids of erasures that wait to be finished.
+
+    What other tenants lose by it is not told to a tenant.
+    """
+    from tokenspace.forget import find
+    from tokenspace.forget import forget as erase
+
+    wish, kind = ask.body, ask.body.get("kind")
+    if kind is None:
+        waiting = [one for one in ask.admin.pending_erasures() if one.subject.scope == ask.scope]
+        return {"pending": [one.id for one in waiting]}
+    subject = find(ask.admin, ask.scope, kind, wish.get("text" if kind == "text" else "id", ""))
+    wait, exact, dry = ask.agent.wait, wish.get("exact", False), wish.get("dry_run", True)
+    done = wait(erase(ask.agent.parts, ask.admin, subject, exact=exact, dry_run=dry))
+    own = not ask.key.tenant or all(one.tenant in ("", ask.key.tenant) for one in done.scopes)
+    if not dry:
+        forgotten(
+            ask.admin, subject.scope, kind, id=done.id, principal=ask.agent.principal, at=done.at,
+            count=sum(done.rows.values()) if own else 1,
+        )  # fmt: skip
+    names = ("id", "dry_run", "exact", "at", "scrubbed", "unreached", *(("rows", "remarks") if own else ()))
+    return {name: getattr(done, name) for name in names}
+
+
 # ── the table ───────────────────────────────────────────────────────────────────────────────
 
 _TEXT: Final[Schema] = {"type": "string", "maxLength": 1_000}
@@ -315,6 +358,20 @@ _REASON: Final[Schema] = {
     "type": "object", "properties": {"reason": {**_TEXT, "description": "Why; it is kept."}},
     "additionalProperties": False,
 }  # fmt: skip
+_FORGET: Final[Schema] = {
+    "type": "object",
+    "properties": {
+        "kind": {
+            "enum": ["user", "episode", "feedback", "entry", "text"],
+            "description": "What is meant; without it, only what waits to be finished is listed.",
+        },
+        "id": {**_NAME, "description": "The id of the episode, feedback or entry."},
+        "text": {**_TEXT, "description": "Every record that contains it is meant."},
+        "exact": {"type": "boolean", "description": "Leave what would have been without it."},
+        "dry_run": {"type": "boolean", "default": True, "description": "Only say what would go; true if not said."},
+    },
+    "additionalProperties": False,
+}
 _NEW_KEY: Final[Schema] = {
     "type": "object",
     "properties": {
@@ -376,13 +433,21 @@ ENDPOINTS: Final = (
     _get("/gate", "How the gate fares, by tier.", gate),
     _get("/episodes", "What was asked and answered, newest first.", episodes, *_PAGED),
     _get("/episodes/{id}", "One episode, by our id or the provider's, with its feedback.", episode),
+    _get("/audit", "Who wrote, read, approved and erased what, here and below, newest first.", audit, *_PAGED,
+         Param(name="who", says="Only what this principal did.",
+               schema={"type": "string", "maxLength": 250, "default": ""}),
+         _choice("what", "Only such deeds.", *DEEDS),
+         Param(name="since", says="Nothing before this day or moment, as in ISO 8601; UTC.",
+               schema={**_NAME, "default": ""}),
+         Param(name="object", says="Only what touched this id.", schema={**_NAME, "default": ""}), need="admin"),
+    _post("/forget", "Erase a user, a record or a text with all that was made of it; a dry run by default.",
+          forget, _FORGET),
     _get("/keys", "The keys, without their secrets.", keys, *_PAGED, need="admin", scoped=False),
     _post("/keys", "Make a key; its secret is shown in this answer only.", create_key, _NEW_KEY, scoped=False,
           status=201),
     _post("/keys/{id}/revoke", "Refuse a key from now on, for ever.", end_key, scoped=False),
 )  # fmt: skip
-"""Every route of the admin API, below /admin. There is no route to forget: deleting a row and not what was derived
-from it would promise what is not true."""
+"""Every route of the admin API, below /admin."""
 
 
 def scope_of(key: ApiKey, query: Mapping[str, Any], *, agent: str) -> Scope:

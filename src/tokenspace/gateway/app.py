@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from ipaddress import ip_address
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -70,7 +71,8 @@ class Gateway:
         self._door = parts.door
         self._services = parts.services
         self._upstreams = parts.upstreams or Upstreams(settings)
-        self._paths = {path: dialect for dialect in parts.dialects.values() for path in dialect.paths}
+        paths = {path: dialect for dialect in parts.dialects.values() for path in dialect.paths}
+        self._route = lru_cache(maxsize=1_024)(partial(find, dialects=paths))
         self._beside = Beside(parts.beside) if parts.beside else None
         self._relay = Relay(
             settings,
@@ -93,7 +95,7 @@ class Gateway:
         raw_path = scope["raw_path"].decode("latin-1")
         if self.settings.open_door and (error := self._foreign_page(scope)):
             await answer_problem(send, error, raw_path)
-        elif (route := find(scope["method"], raw_path, self._paths)) is not None:
+        elif (route := self._route(scope["method"], raw_path)) is not None:
             await self._relay(scope, receive, send, route)
         elif raw_path in ("/livez", "/readyz"):
             status, body = self.health.answer(raw_path)

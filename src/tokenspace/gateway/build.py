@@ -7,6 +7,7 @@ by the first request that needs them.
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,16 +19,20 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from tokenspace.config import Settings, utc_now
 from tokenspace.errors import ModelError, UsageError
 from tokenspace.gateway.app import Parts
+from tokenspace.gateway.background import LOG
 from tokenspace.gateway.cache_guard import CacheGuard
 from tokenspace.gateway.dialects import DIALECTS
 from tokenspace.gateway.embedded import Embedded
 from tokenspace.gateway.health import Health
-from tokenspace.gateway.inject import LedgerInjector
+from tokenspace.gateway.inject import MAX_SESSION_S, LedgerInjector
 from tokenspace.gateway.keys import KeyDoor, KeyRing, first_key
 from tokenspace.gateway.metrics import Metrics
 from tokenspace.gateway.record import EpisodeRecorder
+from tokenspace.gateway.resident import few_arenas
 from tokenspace.gateway.said import Listener
+from tokenspace.gateway.seldom import speak_seldom
 from tokenspace.gateway.spool import Spool
+from tokenspace.gateway.upkeep import Upkeep
 from tokenspace.gateway.upstream import Upstreams
 from tokenspace.gateway.wire import GatewaySettings
 from tokenspace.models.profiles import profile_of
@@ -41,6 +46,8 @@ if TYPE_CHECKING:
     from tokenspace.store.sql import SqlStore
 
 LOOPBACK: Final = ("127.", "::1", "localhost")
+EVER_S: Final = 1e9
+"""30 years: what a calendar still has room for."""
 SWITCH_S: Final = 0.0005
 """How long the writer of records may hold Python's lock while a request waits for it; Python's default is 5 ms."""
 _COUNTS: Final = {
@@ -78,24 +85,29 @@ def check_exposure(settings: GatewaySettings, *, exposed: bool) -> None:
 
 def build_gateway(project: Settings, settings: GatewaySettings, *, spool: Path | None) -> Built:
     """Open the store and put everything together. Raises `StoreError` where there can be none."""
-    store = open_store(project.store, clock=utc_now)
+    store = open_store(project.store, clock=utc_now, keys=project.keys_of(project.store))
     key = None if settings.open_door else first_key(store.admin, at=utc_now(), tenant=settings.tenant)
     ring = KeyRing(store.admin, clock=utc_now)
     injector = LedgerInjector(store, settings=settings, guard=CacheGuard(), profiles=_profiles(project, settings))
-    parts = _once(partial(_parts, project, store))
+    parts = _once(partial(_parts, project, store, injector))
     listener = Listener(store, parts)
     recorder = EpisodeRecorder(
         store, DIALECTS, listen=listener, answered=injector.answered,
         spool=Spool(spool) if spool else None, queue_records=settings.queue_records,
     )  # fmt: skip
+    upkeep = Upkeep(
+        store, warm=injector.warm, keep_anchors_s=max(settings.keep_anchors_s, MAX_SESSION_S),
+        keep_access_s=min(settings.keep_access_s, EVER_S), clock=utc_now,
+    )  # fmt: skip
     health, metrics = Health(), Metrics()
+    speak_seldom(LOG)
     _tell(recorder, injector, health, metrics)
     door = KeyDoor(ring, settings)
     beside = partial(_beside, project, settings, _Rooms(store, parts, ring, door, recorder, listener))
     embedded = Embedded(Path(project.model)) if project.model.endswith(".gguf") else None
     made = Parts(
         door=door, dialects=DIALECTS, injector=injector, recorder=recorder, beside=beside,
-        services=(_Services(store, injector, recorder),),
+        services=(_Services(store, injector, recorder), upkeep),
         upstreams=Upstreams(settings, embedded=embedded), metrics=metrics, health=health,
     )  # fmt: skip
     return Built(settings=settings, parts=made, recorder=recorder, first_key=key)
@@ -106,6 +118,10 @@ def run(built: Built, *, ready: Callable[[str], None] | None = None) -> None:
     from tokenspace.gateway.server import serve
 
     sys.setswitchinterval(SWITCH_S)
+    few_arenas()
+    gc.collect()
+    gc.freeze()  # what was loaded stays: it need not be looked through again and again
+    gc.set_threshold(20_000, 20, 50)
     serve(built.settings, built.parts, ready=ready)
 
 
@@ -144,10 +160,14 @@ def _profiles(project: Settings, settings: GatewaySettings) -> Callable[[str], P
     return lambda _: embedded()
 
 
-def _parts(project: Settings, store: Store) -> config.Parts:
-    """Everything that learns, on the gateway's store; without a model, where that cannot be had here."""
+def _parts(project: Settings, store: Store, injector: LedgerInjector) -> config.Parts:
+    """Everything that learns, on the gateway's store; without a model, where that cannot be had here.
+
+    Whoever asks for it teaches: what is learned is to be recalled, so that is loaded, too, before a request needs it.
+    """
     from tokenspace.config import build
 
+    injector.warm()
     try:
         return build(project, store=store)
     except (ModelError, UsageError):

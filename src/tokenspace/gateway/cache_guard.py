@@ -10,20 +10,22 @@ while: nothing new is recalled into its requests, and its new sessions keep the 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
+from itertools import accumulate
 from typing import Final
 
 from tokenspace.domain import Message, Usage, digest
-from tokenspace.gateway.wire import Asked, Injection
+from tokenspace.gateway.wire import Anchor, Asked, Injection
 
 BYTES_PER_TOKEN: Final = 4
-MAX_PREFIXES: Final = 10_000
+MAX_PREFIXES: Final = 5_000
 MAX_AGENTS: Final = 200
 
-Prefix = tuple[str, int]
-"""A digest of everything up to a place, and the tokens up to there."""
+Prefix = tuple[int, int]
+"""A hash of everything up to a place, small because many are kept, and the tokens up to there."""
 
 
 class PrefixCache:
@@ -35,21 +37,21 @@ class PrefixCache:
     def __init__(self, *, block_tokens: int = 128, least_tokens: int = 1_024, ttl_s: float = 300.0) -> None:
         self._block_tokens = block_tokens
         self._least_tokens = least_tokens
-        self._ttl_s = ttl_s
-        self._used: OrderedDict[str, datetime] = OrderedDict()
+        self._ttl = timedelta(seconds=ttl_s)
+        self._used: OrderedDict[int, datetime] = OrderedDict()
 
     def call(self, prefixes: Sequence[Prefix], at: datetime) -> int:
         """The tokens that are read from the cache; afterwards every prefix is in it."""
-        hit = 0
+        hit, known, oldest = 0, self._used, at - self._ttl
         for key, tokens in prefixes:
-            used = self._used.get(key)
-            if used is not None and (at - used).total_seconds() <= self._ttl_s:
+            used = known.get(key)
+            if used is not None and used >= oldest:
                 hit = max(hit, tokens)
         for key, _ in prefixes:
-            self._used[key] = at
-            self._used.move_to_end(key)
-        while len(self._used) > MAX_PREFIXES:
-            self._used.popitem(last=False)
+            known[key] = at
+            known.move_to_end(key)
+        while len(known) > MAX_PREFIXES or (known and next(iter(known.values())) < oldest):
+            known.popitem(last=False)
         hit -= hit % self._block_tokens
         return hit if hit >= self._least_tokens else 0
 
@@ -110,8 +112,7 @@ class CacheGuard:
             self._agents.popitem(last=False)
         if not asked.chain or not usage.input_tokens:
             return
-        own = list(prefixes(asked))
-        sent = list(prefixes(asked, injection)) if injection is not None and not injection.empty else own
+        own, sent = prefixes(asked, injection)
         window = known.window
         window.calls += 1
         window.reported += usage.input_tokens
@@ -148,26 +149,35 @@ class CacheGuard:
             known.until = at + timedelta(seconds=self._pause_s)
 
 
-def prefixes(asked: Asked, injection: Injection | None = None) -> Iterator[Prefix]:
-    """The prefixes of a request that end with an item, as they are sent with an injection; sizes are estimates.
+def prefixes(asked: Asked, injection: Injection | None = None) -> tuple[list[Prefix], list[Prefix]]:
+    """The prefixes of a request that end with an item, without us and as it is sent; sizes are estimates.
 
     Tools are left out: they are the same in both.
     """
-    total = 0
-    sizes = list(_sizes(asked))
-    lead = _leading(asked)
-    running = ""
-    for at, place in enumerate(asked.chain):
-        if injection is not None:
-            if at == lead and injection.blocks:
-                running = digest([running, injection.blocks])
-                total += _tokens(injection.blocks)
-            for anchor in injection.anchors:
-                if anchor.at == at:
-                    running = digest([running, anchor])
-                    total += _tokens([anchor.text, *(turn.text for turn in anchor.turns)])
-        total += sizes[at]
-        yield f"{place}{running}", total
+    sizes = _sizes(asked)
+    own = list(zip(map(hash, asked.chain), accumulate(sizes), strict=True))
+    if injection is None or injection.empty:
+        return own, own
+    anchors: dict[int, list[Anchor]] = {}
+    for anchor in injection.anchors:
+        anchors.setdefault(anchor.at, []).append(anchor)
+    sent: list[Prefix] = []
+    lead, running, more = _leading(asked), "", 0
+    for at, (place, (_, tokens)) in enumerate(zip(asked.chain, own, strict=True)):
+        if at == lead and injection.blocks:
+            running, added = _after_blocks(running, injection.blocks)
+            more += added
+        for anchor in anchors.get(at, ()):
+            running = digest([running, anchor])
+            more += _tokens([anchor.text, *(turn.text for turn in anchor.turns)])
+        sent.append((hash(place + running), tokens + more))
+    return own, sent
+
+
+@lru_cache(maxsize=256)
+def _after_blocks(running: str, blocks: tuple[str, ...]) -> tuple[str, int]:
+    """The running digest after blocks, and their tokens: they are the same in call after call."""
+    return digest([running, blocks]), _tokens(blocks)
 
 
 def _leading(asked: Asked) -> int:
@@ -178,20 +188,25 @@ def _leading(asked: Asked) -> int:
     return next((at for at, message in enumerate(messages) if message.role not in {"system", "developer"}), 0)
 
 
-def _sizes(asked: Asked) -> Iterator[int]:
+def _sizes(asked: Asked) -> list[int]:
     """Tokens of each item, the system text counted with the first one; an even share where items are no messages."""
-    messages, count = asked.request.messages, len(asked.chain)
-    extra = len(messages) - count
+    count = len(asked.chain)
+    each = [_message_tokens(message) for message in asked.request.messages]
+    extra = len(each) - count
     if extra in {0, 1}:
-        own = [_message_tokens(message) for message in messages]
-        yield from ([sum(own[: extra + 1]), *own[extra + 1 :]] if own else [0] * count)
-    else:
-        yield from [sum(map(_message_tokens, messages)) // count] * count
+        return [sum(each[: extra + 1]), *each[extra + 1 :]] if each else [0] * count
+    return [sum(each) // count] * count
 
 
 def _message_tokens(message: Message) -> int:
-    return _tokens([message.text, *(f"{call.name}{call.arguments}" for call in message.tool_calls)])
+    texts = [message.text]
+    if message.tool_calls:
+        texts += [f"{call.name}{call.arguments}" for call in message.tool_calls]
+    return _tokens(texts)
 
 
 def _tokens(texts: Iterable[str]) -> int:
-    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts) // BYTES_PER_TOKEN + 4
+    size = 0
+    for text in texts:
+        size += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    return size // BYTES_PER_TOKEN + 4

@@ -16,17 +16,20 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
+import orjson
+
 from tokenspace.canary import harmed
 from tokenspace.context.render import tail
-from tokenspace.domain import MAX_NAME_CHARS, Entry, Heads, Message, Profile, Scope, Session, digest, new_id
+from tokenspace.context.taint import taint
+from tokenspace.domain import MAX_NAME_CHARS, Entry, Heads, Message, Origin, Profile, Scope, Session, digest, new_id
 from tokenspace.errors import NotFound
 from tokenspace.gateway.background import Later
 from tokenspace.gateway.snapshots import Blocks, trim
 from tokenspace.gateway.wire import Anchor, Asked
 from tokenspace.protocols import Store
 
-MAX_ENDS: Final = 40_000
-"""So many ends of calls are remembered, of all conversations."""
+MAX_ENDS: Final = 20_000
+"""So many ends of calls are remembered, of all conversations, some 10 MB; the store has the others."""
 MAX_ANCHORS: Final = 512
 KNOWN_ENDS: Final = 8
 """A conversation is known by the ends of so many of its last calls."""
@@ -44,6 +47,7 @@ class Anchored:
     turns: tuple[Message, ...] = ()
     shown: tuple[tuple[str, str], ...] = ()
     heads: Heads
+    taint: Origin = Origin.OPERATOR
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -59,7 +63,9 @@ def anchored(entries: tuple[Entry, ...], heads: Heads, profile: Profile) -> Anch
     """Entries as they are carried, least relevant first: byte for byte what `compile_context` puts there."""
     *turns, own = tail(Message(role="user", text=""), entries, profile.style)
     shown = tuple((entry.id, text_digest(entry)) for entry in entries)
-    return Anchored(text=own.text.removesuffix("\n\n"), turns=tuple(turns), shown=shown, heads=heads)
+    return Anchored(
+        text=own.text.removesuffix("\n\n"), turns=tuple(turns), shown=shown, heads=heads, taint=taint(entries)
+    )
 
 
 def text_digest(entry: Entry) -> str:
@@ -84,7 +90,7 @@ class Talk:
     saved: datetime | None = None
     first: str = ""
     anchors: OrderedDict[str, Anchored] = field(default_factory=OrderedDict[str, Anchored])
-    ends: deque[str] = field(default_factory=deque[str])
+    ends: list[str] = field(default_factory=list[str])
 
     @property
     def unit(self) -> str:
@@ -125,13 +131,13 @@ class Conversations:
         elif asked.previous:
             self._know(scope, f"answer:{asked.previous}", talk)
         elif asked.chain:
-            end = asked.chain[-1]
+            end = asked.chain[asked.last]
             talk.first = talk.first or end
             if end not in talk.ends:
                 talk.ends.append(end)
             self._know(scope, end, talk)
             while len(talk.ends) > KNOWN_ENDS:
-                self._unknow(scope, talk.ends.popleft(), talk)
+                self._unknow(scope, talk.ends.pop(0), talk)
 
     def answered(self, scope: Scope, answer: str, session: str) -> None:
         """Know the conversation, named as in the injection, by the id of an answer that it may go on from.
@@ -232,8 +238,9 @@ def _dumped(talk: Talk, made: Anchored) -> str:
         "text": made.text,
         "turns": [[message.role, message.text] for message in made.turns],
         "shown": made.shown,
+        "taint": made.taint,
     }
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return orjson.dumps(body).decode()
 
 
 def _key(name: str, place: str) -> str:
@@ -250,5 +257,7 @@ def _loaded(body: str) -> tuple[str, Anchored]:
         turns=tuple(Message(role=role, text=text) for role, text in told["turns"]),
         shown=tuple((id, said) for id, said in told["shown"]),
         heads=Heads(base=base, tenant=tenant, user=user),
+        # What was anchored before this was kept may hold anything.
+        taint=Origin(told.get("taint", Origin.UNKNOWN if told["shown"] else Origin.OPERATOR)),
     )
     return told["session"], made

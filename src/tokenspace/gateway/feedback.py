@@ -25,7 +25,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from tokenspace.context.check import objection
-from tokenspace.context.secrets import secret_in
+from tokenspace.context.scanner import secret_in
 from tokenspace.domain import Feedback, Origin, Signal, digest, new_id
 from tokenspace.errors import BadData, NotFound, StaleHead, StoreError, TokenspaceError
 from tokenspace.gateway.errors import TooBusy, headers_of, problem, status_of

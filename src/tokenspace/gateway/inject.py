@@ -9,17 +9,20 @@ whatever is late or fails costs what was learned, never the request.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from tokenspace.config import utc_now
 from tokenspace.context import recallable, worth_recalling
 from tokenspace.context.render import message_tokens
-from tokenspace.domain import Entry, Heads, Kind, Profile, Scope, digest
+from tokenspace.context.renderers import carried
+from tokenspace.domain import Entry, Heads, Kind, Origin, Profile, Scope
 from tokenspace.gateway.background import LOG, Later, settled
 from tokenspace.gateway.cache_guard import CacheGuard
 from tokenspace.gateway.conversations import Anchored, Conversations, Talk, anchored, new_talk, text_digest
@@ -68,7 +71,7 @@ class LedgerInjector:
         self.counts: Counter[str] = Counter()
         self._settings = settings
         self._make_recall = recall
-        self._profiles = profiles
+        self._profiles = lru_cache(maxsize=256)(profiles)
         self._clock = clock
         self._guard = guard
         self._snapshots = Snapshots(
@@ -78,9 +81,12 @@ class LedgerInjector:
             patience_s=settings.recall_deadline_s * PATIENCE,
             count=self._count,
         )
-        self._later = Later(most=MAX_WAITING, name="tokenspace-ledger", lost=lambda: self._count("lost"))
+        self._later = Later(
+            most=MAX_WAITING, name="tokenspace-ledger", lost=lambda: self._count("lost"), together=store.together
+        )
         self._talks = Conversations(store, self._later)
         self._threads = ThreadPoolExecutor(1, "tokenspace-recall")
+        self._warming = threading.Lock()
         self._recall: Future[Recall | None] | None = None
         self._begun: OrderedDict[Scope, Heads] = OrderedDict()
 
@@ -101,16 +107,21 @@ class LedgerInjector:
         For the recorder, which calls it in its own thread.
         """
         scope = record.caller.scope
-        if kept.answer and record.injection is not None and record.injection.session:
+        goes_on = record.dialect == "responses"  # in the others no request names an earlier answer
+        if goes_on and kept.answer and record.injection is not None and record.injection.session:
             self._talks.answered(scope, kept.answer, record.injection.session)
         if self._guard is not None:
             self._guard.note(scope.agent, record.asked, record.injection, kept.episode.run.usage, record.at)
 
     def warm(self) -> Future[Recall | None]:
-        """Load recall now, in its thread, and not when it is first wanted; done when it is there, or cannot be."""
-        if self._recall is None:
-            self._recall = self._threads.submit(self._load_recall)
-        return self._recall
+        """Load recall now, in its thread, and not when it is first wanted; done when it is there, or cannot be.
+
+        May be called from any thread.
+        """
+        with self._warming:
+            if self._recall is None:
+                self._recall = self._threads.submit(self._load_recall)
+            return self._recall
 
     def flush(self) -> None:
         """Block until all that was to be kept is in the store."""
@@ -181,7 +192,8 @@ class LedgerInjector:
         aged = (now - talk.began).total_seconds() > MAX_SESSION_S
         current = snapshot.assigned(talk.unit)
         harm = talk.heads in snapshot.left and talk.heads != current
-        again = not talk.name and asked.chain[-1:] == (talk.first,) and (len(talk.ends) > 1 or talk.heads != current)
+        first = bool(asked.chain) and asked.chain[asked.last] == talk.first
+        again = not talk.name and first and (len(talk.ends) > 1 or talk.heads != current)
         return idle or aged or harm or again
 
     async def _with_blocks(self, snapshot: Snapshot, talk: Talk, profile: Profile) -> bool:
@@ -196,6 +208,8 @@ class LedgerInjector:
 
     def _withdraw(self, snapshot: Snapshot, talk: Talk, current: Heads) -> None:
         """Take back what was anchored and has been erased or did harm since: that does not wait (I14)."""
+        if not snapshot.gone and not snapshot.left:
+            return
         for place, made in list(talk.anchors.items()):
             harm = made.heads in snapshot.left and made.heads != current and made.shown
             if harm or not snapshot.gone.isdisjoint(made.ids):
@@ -232,15 +246,17 @@ class LedgerInjector:
         if recall is None:
             self._count("recall_not_ready")
             return None
-        before = asked.chain[:-1] if not asked.previous else (*talk.anchors,)
+        before = asked.chain[: asked.last] if not asked.previous else (*talk.anchors,)
         earlier = [one for place in before if place in talk.anchors for one in talk.anchors[place].shown]
 
-        def choose() -> tuple[Entry, ...] | None:
+        def choose() -> Anchored | None:
             try:
                 context = self._snapshots.spliced(snapshot, talk.heads, current)
                 ranked = recall.rank(recallable(context), context.vectors, asked.request.query)
                 said = [id for id, text in earlier if id in context.by_id and text_digest(context.by_id[id]) == text]
-                return worth_recalling(context, ranked, asked.request, profile=profile, now=now, said=said)
+                shown = carried(profile, context)
+                entries = worth_recalling(context, ranked, asked.request, profile=shown, now=now, said=said)
+                return anchored(entries, current, shown)
             except Exception:  # noqa: BLE001 (a boundary: blocks still go)
                 LOG.exception("recall failed, the blocks go without it")
                 self._count("recall_failed")
@@ -251,8 +267,7 @@ class LedgerInjector:
             self._count("recall_late")
             future.cancel()
             return None
-        entries = future.result()
-        return None if entries is None else anchored(entries, current, profile)
+        return future.result()
 
     def _ready(self) -> Recall | None:
         """Recall, once it is loaded."""
@@ -273,48 +288,38 @@ class LedgerInjector:
 
 
 def _newest(asked: Asked) -> str | None:
-    """The place of the newest user message, if nothing has come after it; else nothing new may be put anywhere."""
-    last = len(asked.chain) - 1
-    return asked.chain[last] if asked.anchors[-1:] == (last,) else None
+    """The place of the newest user message, if nothing has come after it; else nothing new may be put anywhere.
+
+    A harness's reminder at the very end is no answer to it. What is recalled goes before the message's own words, so it
+    precedes the reminder, and stays where it is when that is moved or left out on the next call.
+    """
+    return asked.chain[asked.last] if asked.anchors[-1:] == (asked.last,) else None
 
 
 def _injection(talk: Talk, asked: Asked, current: Heads) -> Injection:
     found = [(at, talk.anchors[asked.chain[at]]) for at in asked.anchors if asked.chain[at] in talk.anchors]
-    ids = [*(talk.blocks.ids if talk.blocks else ()), *(id for _, made in found for id in made.ids)]
+    recalled = dict.fromkeys(id for _, made in found for id in made.ids)
     return Injection(
         blocks=talk.blocks.texts if talk.blocks else (),
         anchors=tuple(made.at(at) for at, made in found if made.text or made.turns),
         heads=current,
-        shown=tuple(dict.fromkeys(ids)),
+        # A skill whose body was recalled beside its line in the index is named twice.
+        shown=(*(talk.blocks.ids if talk.blocks else ()), *recalled),
+        taint=min((talk.blocks.taint if talk.blocks else Origin.OPERATOR, *(made.taint for _, made in found))),
         session=talk.name or talk.id,
     )
 
 
+@lru_cache(maxsize=256)
+def _is_unknown(profile: Profile) -> bool:
+    return profile == replace(UNKNOWN, model=profile.model)
+
+
 def _fits(asked: Asked, injection: Injection, profile: Profile) -> bool:
     """Whether a request that the model would take is still one; of a model that is not known, nobody can say."""
-    if injection.empty or profile == replace(UNKNOWN, model=profile.model):
+    if injection.empty or _is_unknown(profile):
         return True
     own = message_tokens(replace(profile, tokens_per_byte=1 / BYTES_PER_TOKEN), asked.request.messages)
     turns = message_tokens(profile, [turn for anchor in injection.anchors for turn in anchor.turns])
     texts = (*injection.blocks, *(anchor.text for anchor in injection.anchors))
     return own + turns + sum(profile.count_tokens(text) for text in texts) <= profile.context_tokens
-
-
-# ── what we said ourselves is no evidence ───────────────────────────────────────────────────
-
-
-def fingerprint(text: str) -> str:
-    """A digest of a text by which it is known again with other space and other list marks around it."""
-    return digest(" ".join(text.split()).removeprefix("- "))
-
-
-def fingerprints(injection: Injection) -> frozenset[str]:
-    """Of every text that we put into a request, whole and line by line: none of them may become evidence (I13)."""
-    texts: list[str] = [*injection.blocks]
-    for anchor in injection.anchors:
-        texts += [anchor.text, *(turn.text for turn in anchor.turns)]
-    return frozenset(fingerprint(part) for text in texts for part in _parts(text))
-
-
-def _parts(text: str) -> Iterable[str]:
-    return (part for part in {text, *text.split("\n\n"), *text.splitlines()} if part.strip())

@@ -33,6 +33,7 @@ from tokenspace.gateway.inject import LedgerInjector
 from tokenspace.gateway.limits import check_depth
 from tokenspace.gateway.record import EpisodeRecorder
 from tokenspace.gateway.said import Listener
+from tokenspace.gateway.seldom import speak_seldom
 from tokenspace.gateway.who import refine
 from tokenspace.gateway.wire import Asked, Body, Caller, Dialect, GatewaySettings, Injection, Record, Recorder
 
@@ -187,6 +188,7 @@ class InProcess:
         self._lock = threading.Lock()
         with _failing_open("recall cannot be loaded: there will be blocks only"):
             recall.index([Entry(kind=Kind.RULE, doc="rules", text="load the embedder")])  # not while a request waits
+        speak_seldom(LOG)
         self._closed = weakref.finalize(self, self._rooms.close)
 
     # ── a request ───────────────────────────────────────────────────────────────────────────

@@ -10,19 +10,23 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final, TypeVar, cast
 
-from tokenspace.context.secrets import redacted
+import orjson
+
+from tokenspace.context.scanner import may_hold_secret, redacted
 from tokenspace.domain import MAX_TEXT_BYTES, Episode, Heads, Message, Run, ToolCall
 from tokenspace.gateway.wire import Answer, Dialect, Injection, Record
-from tokenspace.store.border import MAX_ID_BYTES
+from tokenspace.store.border import MAX_ID_BYTES, is_plain
+from tokenspace.store.codec import field_names
 
 T = TypeVar("T")
 
 PLAIN_BYTES: Final = 64_000_000
 """An answer that is larger when decompressed is not read: a few kilobytes can stand for gigabytes."""
+_SHORT_BYTES: Final = 8_000
 _CUT_BYTES: Final = MAX_TEXT_BYTES // 2 - 64
 _WBITS: Final = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}
 """What "deflate" means, servers disagree on: with a zlib header, or bare."""
@@ -49,18 +53,21 @@ def keep(record: Record, dialects: Mapping[str, Dialect], *, redact: Callable[[s
     run = _run(record, answer)
     episode = Episode(
         id=record.episode, scope=record.caller.scope, heads=injection.heads, at=record.at, shown=injection.shown,
-        session=injection.session or record.caller.session,
-        request=cleaned(record.asked.request, redact), run=cleaned(run, redact),
+        taint=injection.taint,
+        session=injection.session or record.caller.session, request=record.asked.request, run=run,
     )  # fmt: skip
+    if redact is not redacted or not _is_clean((episode.request, run)):
+        episode = replace(episode, request=cleaned(episode.request, redact), run=cleaned(run, redact))
     usable = answer.id.isprintable() and len(answer.id.encode()) <= MAX_ID_BYTES
     return Kept(episode=episode, answer=answer.id if usable else "")
 
 
 def _run(record: Record, answer: Answer) -> Run:
     whole = tuple(call for call in answer.run.tool_calls if _is_whole(call))
+    said = answer.run
     run = replace(
-        answer.run, model=answer.run.model or record.asked.model, latency_s=record.latency_s,
-        usage=replace(answer.run.usage, calls=1),
+        said, model=said.model or record.asked.model, latency_s=record.latency_s,
+        usage=said.usage if said.usage.calls == 1 else replace(said.usage, calls=1),
     )  # fmt: skip
     if not 200 <= record.status < 300 or record.ended in ("refused", "broken"):
         return _failed(run, answer.error or _REASONS[record.ended if record.status else "broken"], whole)
@@ -115,15 +122,26 @@ def cleaned(value: T, redact: Callable[[str], str] = redacted) -> T:
     return cast("T", _cleaned(value, redact))
 
 
+def _is_clean(value: object) -> bool:
+    """Whether its JSON shows, at one look, that nothing in it needs cleaning; of a long one that is not tried.
+
+    A long conversation comes again with every call, and `redacted` knows its longer texts again.
+    """
+    try:
+        body = orjson.dumps(value, default=dict)
+    except TypeError:
+        return False
+    return len(body) <= _SHORT_BYTES and is_plain(text := body.decode()) and not may_hold_secret(text)
+
+
 def _cleaned(value: Any, redact: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return value if isinstance(value, Enum) else _text(value, redact)
-    if is_dataclass(value) and not isinstance(value, type):
-        changed = {
-            field.name: new
-            for field in fields(value)
-            if (new := _cleaned(old := getattr(value, field.name), redact)) is not old
-        }
+    if value is None or isinstance(value, (int, float)):
+        return value
+    names = field_names(cast("Any", type(value)))
+    if names is not None:
+        changed = {name: new for name in names if (new := _cleaned(old := getattr(value, name), redact)) is not old}
         return replace(value, **changed) if changed else value
     if isinstance(value, Mapping):
         items = cast("Mapping[Any, Any]", value).items()

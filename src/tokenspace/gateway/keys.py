@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from tokenspace.domain import ApiKey, Right, Scope
@@ -161,6 +162,12 @@ def secret_of(headers: Mapping[str, str]) -> str:
     return token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "").strip()
 
 
+@lru_cache(maxsize=4_096)
+def _scope(agent: str, tenant: str, user: str) -> Scope:
+    """The scope of names as they were sent."""
+    return Scope(agent=usable(agent) or "default", tenant=usable(tenant), user=usable(user) if tenant else "")
+
+
 def need_right(key: ApiKey, need: Right) -> None:
     """Raises `RightMissing` if a key may not do this."""
     if need not in key.rights:
@@ -195,11 +202,7 @@ class KeyDoor:
         return Caller(
             key=key.id if key else "",
             rights=key.rights if key else self._open,
-            scope=Scope(
-                agent=usable(named) or "default",
-                tenant=usable(tenant),
-                user=usable(headers.get("x-tokenspace-user", "") or user) if tenant else "",
-            ),
+            scope=_scope(named, tenant, headers.get("x-tokenspace-user", "") or user),
             session=usable(session) or None if session else None,
         )
 

@@ -13,17 +13,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from tokenspace import loop
 from tokenspace.api import LearningAgent
+from tokenspace.auditing import note
 from tokenspace.config import Parts
 from tokenspace.context import case_from, to_markdown
 from tokenspace.context.render import TRUSTED, fenced, item
-from tokenspace.domain import Context, Entry, Episode, Feedback, Kind, Origin, Revision, Signal, digest
+from tokenspace.context.skills import about, name_of, skills_in
+from tokenspace.domain import Access, Context, Entry, Episode, Feedback, Origin, Revision, Signal, digest
 from tokenspace.errors import NotFound, UsageError
 from tokenspace.gateway.errors import RightMissing
 from tokenspace.gateway.wire import Caller
 from tokenspace.interop import MemoryFiles, Told, served
 from tokenspace.interop.memory_files import ARGUMENTS
+from tokenspace.watching import observed
 
 SCHEMA: Final = "https://json-schema.org/draft/2020-12/schema"
 CONTEXT_URI: Final = "tokenspace://context"
@@ -138,6 +140,17 @@ TOOLS: Final = (
         idempotent=False,
     ),
     ToolSpec(
+        name="note_to_self",
+        title="Note something for later",
+        description="Keep one lesson in your own words for later sessions, such as what went wrong and what to do "
+        "instead. A gate judges it: it may be served at once, stay pending, or be refused, and the result says which.",
+        properties={
+            "text": _text("One sentence that will still make sense without this conversation", maxLength=1_000),
+            "when": _text("The kind of request that it is about; left out, it is about all", maxLength=1_000),
+        },
+        required=("text",),
+    ),
+    ToolSpec(
         name="outcome",
         title="Report how an episode ended",
         description="Say whether an earlier answer led to success, or how well, from 0 to 1; for tests, tools and "
@@ -213,17 +226,21 @@ class Desk:
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> Result:
         """Run a tool on arguments that fit its schema. Raises what the store and the loop raise, and `RightMissing`."""
-        tool = BY_NAME[name]
-        self._need(reading=tool.reads or (name == "memory" and arguments.get("command") == "view"))
+        reading = BY_NAME[name].reads or (name == "memory" and arguments.get("command") == "view")
+        self._need(reading=reading)
         match name:
             case "recall":
-                return self._recall(arguments["query"], arguments.get("limit", _RECALLED))
+                done = self._recall(arguments["query"], arguments.get("limit", _RECALLED))
             case "lessons":
-                return self._lessons(arguments.get("limit", _LESSONS))
-            case "memory":
-                return self._memory(arguments)
+                done = self._lessons(arguments.get("limit", _LESSONS))
+            case "memory" | "note_to_self":
+                done = self._memory(arguments)
             case _:
-                return self._observe(arguments)
+                done = self._observe(arguments)
+        if reading:
+            shown = done.data or {}
+            self._shown("entry" if shown else "memory", count=len(shown.get("entries", shown.get("lessons", "-"))))
+        return done
 
     def tools(self) -> list[ToolSpec]:
         """The tools that this caller may use."""
@@ -234,37 +251,44 @@ class Desk:
         self._need(reading=True)
         about = "Everything that is served in this scope, as Markdown"
         log = self._run.store.log(self._scope, branch=self._run.branch, limit=NEWEST)
+        self._shown("revision", count=len(log))
         return [Page(uri=CONTEXT_URI, name="context", description=about), *(_page(one) for one in log)]
 
     def page(self, uri: str) -> Page:
         """One resource with its text. Raises `NotFound`."""
         self._need(reading=True)
         if uri == CONTEXT_URI:
-            text = "\n".join(to_markdown(self._context()).values())
+            found = self._context()
+            text = "\n".join(to_markdown(found).values())
+            self._shown("entry", count=len(found.entries))
             return Page(uri=uri, name="context", description="", text=f"{NOTICE}\n\n{text}" if text else "")
         id = uri.removeprefix(REVISION_URI)
         if not uri.startswith(REVISION_URI) or not _ID.fullmatch(id):
             raise NotFound(f"there is no resource {uri[:80]!r}", hint="list the resources")
         made = self._run.store.revision(self._scope, id)
         layer = LearningAgent(self._parts, made.scope, principal=self._principal)
+        self._shown("revision", id=made.id)
         return replace(_page(made), text=_told(made, layer.diff(newer=made.id)))
 
     def skills(self) -> list[Skill]:
-        """The skills by name: those that may speak as instructions, all entries of one place together."""
+        """The skills by name: those that may speak as instructions."""
         self._need(reading=True)
-        texts: dict[str, list[str]] = {}
-        for entry in self._context().entries:
-            if entry.kind is Kind.SKILL and entry.origin >= TRUSTED:
-                texts.setdefault(entry.doc.removeprefix("skills/"), []).append(entry.text)
-        return [
-            Skill(name=name, description=_first_line(parts[0]), text="\n\n".join(parts))
-            for name, parts in sorted(texts.items())
-        ]
+        known = {name_of(one): one for one in skills_in(self._context().entries) if one.origin >= TRUSTED}
+        self._shown("skill", count=len(known))
+        return [Skill(name=name, description=about(one), text=one.text) for name, one in sorted(known.items())]
 
     def _need(self, *, reading: bool) -> None:
         need = "read" if reading else "feedback"
         if need not in self._rights:
             raise RightMissing(f"this key may not {need}", hint=f"use a key with the right {need!r}")
+
+    def _shown(self, kind: str, *, id: str = "", count: int = 1) -> None:
+        """Into the access log, before anything is answered: no episode says that this was read."""
+        scope = self._scope
+        note(self._run.store, Access(
+            at=self._run.clock(), agent=scope.agent, tenant=scope.tenant, user=scope.user, principal=self._principal,
+            deed="read", kind=kind, object=id, count=count,
+        ))  # fmt: skip
 
     def _context(self) -> Context:
         heads = self._run.store.heads(self._scope, branch=self._run.branch)
@@ -298,7 +322,7 @@ class Desk:
     def _memory(self, arguments: Mapping[str, Any]) -> Result:
         files = MemoryFiles(self._run, self._parts.gate, self._scope, principal=self._principal)
         # A loop of its own: judging reads the store, and this thread may wait for that.
-        told: Told = asyncio.run(files.run(arguments))
+        told: Told = asyncio.run(files.run(arguments) if "command" in arguments else files.note(**arguments))
         return Result(text=told.text, failed=told.state == "refused")
 
     def _observe(self, arguments: Mapping[str, Any]) -> Result:
@@ -322,9 +346,7 @@ class Desk:
             scope=self._scope, episode=episode.id, principal=self._principal, signal=signal, value=value,
             comment=comment, source=Origin.AGENT, at=self._run.clock(),
         )  # fmt: skip
-        loop.observe(self._run, feedback)
-        if self._run.store.canaries(self._scope):
-            self._parts.watch.step(self._scope)  # harm does not wait until somebody sleeps
+        observed(self._parts, feedback)
         case = case_from(feedback, episode) is not None
         data = {"feedback": feedback.id, "episode": episode.id, "case": case}
         kept = "; it is a regression test from here on" if case else ""
@@ -370,8 +392,8 @@ def _first_line(text: str) -> str:
 
 
 def _page(made: Revision) -> Page:
-    about = f"{made.at.date()}, by {made.author}, {made.verdict.basis}: {_first_line(made.edit.rationale)}"
-    return Page(uri=f"{REVISION_URI}{made.id}", name=f"revision {made.seq}", description=about.rstrip(": "))
+    told = f"{made.at.date()}, by {made.author}, {made.verdict.basis}: {_first_line(made.edit.rationale)}"
+    return Page(uri=f"{REVISION_URI}{made.id}", name=f"revision {made.seq}", description=told.rstrip(": "))
 
 
 def _told(made: Revision, diff: str) -> str:

@@ -6,6 +6,7 @@ A registry of its own, so that two gateways in one process do not mix; other roo
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -45,6 +46,11 @@ class Metrics:
             "tokenspace_upstream_first_byte_seconds", "Until a provider's headers came.", ("route",),
             buckets=LATENCY_S, registry=registry,
         )  # fmt: skip
+        # A label's counter is looked up once: they are few.
+        self.request: Final = cache(self.requests.labels)
+        self.injection: Final = cache(self.injections.labels)
+        self.record: Final = cache(self.records.labels)
+        self.waited: Final = cache(self.first_byte.labels)
         self.in_flight: Final = Gauge("tokenspace_in_flight", "Requests being relayed now.", registry=registry)
 
     def gauge(self, name: str, help: str, read: Callable[[], float]) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from tokenspace.context.secrets import redacted
+from tokenspace.context.scanner import redacted
 from tokenspace.domain import Feedback, Scope
 from tokenspace.errors import BadData, NotFound, StoreUnavailable, TokenspaceError
 from tokenspace.gateway.errors import TooLarge, headers_of, problem, status_of

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
 
-from tokenspace.context.secrets import redacted
+from tokenspace.context.scanner import redacted
 from tokenspace.domain import Feedback, Scope
 from tokenspace.errors import NotFound, StaleHead, StoreError, StoreUnavailable, TokenspaceError
+from tokenspace.gateway.background import BATCH, LINGER_S
 from tokenspace.gateway.kept import Kept, keep
 from tokenspace.gateway.relay import trace_of
 from tokenspace.gateway.said import Said
@@ -32,7 +33,8 @@ from tokenspace.store.codec import dumps, loads
 LOG: Final = logging.getLogger("tokenspace.gateway")
 QUEUE_BYTES: Final = 64_000_000
 """What may wait in memory; a request of 100 KB weighs as much as its texts."""
-BATCH: Final = 64
+BATCH_BYTES: Final = 2_000_000
+"""What is in hand is in memory several times, parsed and as it is written."""
 IDLE_S: Final = 0.5
 AGAIN_S: Final = 1.0
 MAX_AGAIN_S: Final = 30.0
@@ -102,7 +104,7 @@ class EpisodeRecorder:
         self._ready: list[_Pair] = []
         self._bytes = 0
         self._waiting = dict[Scope, int]()
-        self._lock, self._wake = threading.Lock(), threading.Event()
+        self._lock, self._wake, self._hurry = threading.Lock(), threading.Event(), threading.Event()
         self._counts = dict.fromkeys(_COUNTED, 0)
         self._last_error = ""
         self._closing = False
@@ -135,7 +137,10 @@ class EpisodeRecorder:
         The future says what `listen` said, or None for feedback that is in the spool; it raises what `listen` raised.
         """
         item = _Item(what=said, scope=said.feedback.scope, weight=len(str(said.feedback.value)))
-        return item.answer if self._put(item) else None
+        if not self._put(item):
+            return None
+        self._hurry.set()  # somebody waits for it
+        return item.answer
 
     def behind(self, scope: Scope) -> bool:
         """Whether something of this scope may still have to be written."""
@@ -153,6 +158,7 @@ class EpisodeRecorder:
         """Write what waits, spool what cannot be written by then; whether nothing was left. Idempotent; blocks."""
         with self._lock:
             self._closing = True
+        self._hurry.set()
         self._wake.set()
         if self._thread is not None:
             self._thread.join(deadline_s)
@@ -182,6 +188,9 @@ class EpisodeRecorder:
             self._queue.append(item)
             self._bytes += item.weight
             self._waiting[item.scope] = self._waiting.get(item.scope, 0) + 1
+            crowded = len(self._queue) * 2 > most or self._bytes * 2 > most_bytes
+        if crowded:
+            self._hurry.set()
         if not self._wake.is_set():
             self._wake.set()
         return True
@@ -203,11 +212,16 @@ class EpisodeRecorder:
 
     def _take(self) -> None:
         self._wake.wait(IDLE_S if self._away else None)
+        self._hurry.wait(LINGER_S)  # a turn of this thread costs every request something: several records share one
         with self._lock:
-            self._hand = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
-            self._bytes -= sum(item.weight for item in self._hand)
+            weight = 0
+            while self._queue and len(self._hand) < BATCH and weight < BATCH_BYTES:
+                self._hand.append(self._queue.popleft())
+                weight += self._hand[-1].weight
+            self._bytes -= weight
             if not self._queue and not self._closing:
                 self._wake.clear()
+                self._hurry.clear()
 
     def _round(self) -> None:
         if self._away:

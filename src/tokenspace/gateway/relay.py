@@ -230,7 +230,7 @@ class Relay:
             return
         await reply.end()
         exchange.ended = "done" if response.status < REFUSED else "refused"
-        self._metrics.first_byte.labels(exchange.route.family or "other").observe(came - exchange.sent)
+        self._metrics.waited(exchange.route.family or "other").observe(came - exchange.sent)
 
     async def _injected(self, exchange: Exchange) -> bytes:
         """The bytes to send: with what was learned, or the original ones."""
@@ -250,14 +250,15 @@ class Relay:
             LOG.warning("injection failed, the original request goes on: %s", trace_of(error))
         if outcome not in ("injected", "nothing"):
             exchange.injection = None  # it is not what the model saw
-        self._metrics.injections.labels(outcome).inc()
+        self._metrics.injection(outcome).inc()
         return body
 
     async def _inject(self, exchange: Exchange, dialect: Dialect) -> tuple[str, bytes]:
         if exchange.headers.get("content-encoding", "identity") != "identity":
             return "encoded", exchange.body
         body: Body = orjson.loads(exchange.body)
-        check_depth(body, self._settings.json_depth)
+        if exchange.body.count(b"{") + exchange.body.count(b"[") > self._settings.json_depth:
+            check_depth(body, self._settings.json_depth)
         if not isinstance(body, dict):
             return "unread", exchange.body
         exchange.asked = dialect.read(body)
@@ -277,6 +278,8 @@ class Relay:
             (b"x-tokenspace-revision", exchange.revision.encode()),
             (b"x-tokenspace-overhead-ms", b"%.2f" % (exchange.spent_s * 1_000)),
         ]
+        if exchange.injection is not None:
+            marks.append((b"x-tokenspace-taint", exchange.injection.taint.name.lower().encode()))
         if exchange.asked is not None and self._recorder is not None:
             marks.append((b"x-tokenspace-episode", exchange.episode.encode()))
         return marks
@@ -285,7 +288,7 @@ class Relay:
         """Count it, and hand it to the recorder if it could be read. Never raises: it runs in `finally`."""
         metrics = self._metrics
         status = str(exchange.status // 100 * 100) if exchange.status else "none"
-        metrics.requests.labels(exchange.route.family or "other", exchange.ended, status).inc()
+        metrics.request(exchange.route.family or "other", exchange.ended, status).inc()
         metrics.overhead.observe(exchange.spent_s)
         if self._recorder is None or exchange.asked is None:
             return
@@ -294,7 +297,7 @@ class Relay:
             outcome = "kept" if self._recorder.put(_record_of(exchange, exchange.asked)) else "dropped"
         except Exception as error:  # noqa: BLE001 (top-level handler: a record is never worth an answer)
             LOG.warning("an episode could not be handed to the recorder: %s", trace_of(error))
-        metrics.records.labels(outcome).inc()
+        metrics.record(outcome).inc()
 
     def _slot(self, caller: Caller, headers: Mapping[str, str]) -> str:
         """Who shares the places of one key: a virtual key, else a provider's key, which is not kept as it is."""
@@ -310,7 +313,7 @@ class Relay:
         status, kind = status_of(error)
         if status >= 500 and not isinstance(error, GatewayError):
             LOG.error("a request failed: %s", trace_of(error))
-        self._metrics.requests.labels(route.family or "other", "ours", str(status // 100 * 100)).inc()
+        self._metrics.request(route.family or "other", "ours", str(status // 100 * 100)).inc()
         if reply.started:
             return
         more = headers_of(error)

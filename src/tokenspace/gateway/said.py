@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from tokenspace import loop
 from tokenspace.domain import Feedback, Signal
 from tokenspace.errors import NotFound, UsageError
 from tokenspace.gateway.errors import IdTaken
@@ -57,10 +56,9 @@ class Listener:
             raise UsageError(
                 f"there is nothing to approve: {episode.run.error}", hint="send a correction or a demonstration"
             )
-        parts = self._parts()
-        loop.observe(parts.runtime, feedback)
-        if store.canaries(scope):
-            parts.watch.step(scope)  # harm does not wait until somebody sleeps
+        from tokenspace.watching import observed
+
+        observed(self._parts(), feedback)
         return feedback, True
 
     def _find(self, said: Said) -> str:

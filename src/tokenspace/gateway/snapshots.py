@@ -16,7 +16,8 @@ from typing import Final, TypeVar, cast
 
 from tokenspace.canary import assigned, harmed
 from tokenspace.context import core_blocks, recallable, splice, without
-from tokenspace.domain import Canary, Context, Heads, Profile, Scope, Status
+from tokenspace.context.taint import taint
+from tokenspace.domain import Canary, Context, Heads, Origin, Profile, Scope, Status
 from tokenspace.errors import NotFound
 from tokenspace.gateway.background import LOG, settled
 from tokenspace.protocols import Store
@@ -75,10 +76,11 @@ class _Served:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocks:
-    """Rendered bytes of a core, base first, and the ids of the entries in them."""
+    """Rendered bytes of a core, base first, the ids of the entries in them, and their least origin."""
 
     texts: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
+    taint: Origin = Origin.OPERATOR
 
 
 _Key = tuple[Heads, tuple[float, ...], frozenset[str]]
@@ -150,9 +152,10 @@ class Snapshots:
         def render() -> Blocks:
             context = without(self._context(snapshot, heads), gone)
             shared, own, ids = core_blocks(context, profile=profile, now=now)
-            made = Blocks(texts=tuple(text for text in (shared, own) if text), ids=ids)
-            if all(entry.valid_until is None for entry in context.entries):
-                room.blocks[key] = made  # what expires is rendered anew for each session
+            least = taint(context.by_id[id] for id in ids)
+            made = Blocks(texts=tuple(text for text in (shared, own) if text), ids=ids, taint=least)
+            if all(entry.valid_until is None is entry.valid_from for entry in context.entries):
+                room.blocks[key] = made  # what begins or ends in time is rendered anew for each session
             return made
 
         trim(room.blocks, MAX_RENDERED)

@@ -13,7 +13,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
-from tokenspace.domain import Heads, Message, Request, Right, Run, Scope
+from tokenspace.domain import Heads, Message, Origin, Request, Right, Run, Scope
 
 Body = Mapping[str, Any]
 
@@ -39,7 +39,8 @@ class Asked:
     `request` is the client's whole conversation. `chain[i]` is a digest of the client's own items 0 to i, the system
     text before them included, so that the same conversation is known again on its next call. `anchors` are the
     indices of items that may carry something recalled: user messages, never what lies between a tool call and its
-    result. `previous` is a provider's response id that the body goes on from.
+    result. `previous` is a provider's response id that the body goes on from. `closing` system or developer items end
+    the body: some harnesses remind their model there at every call, and they belong to the turn before them.
     """
 
     model: str
@@ -48,6 +49,12 @@ class Asked:
     chain: tuple[str, ...]
     anchors: tuple[int, ...]
     previous: str | None = None
+    closing: int = 0
+
+    @property
+    def last(self) -> int:
+        """The index of the item with which the conversation ends so far, -1 if there is none."""
+        return len(self.chain) - 1 - self.closing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +75,15 @@ class Injection:
     """What was learned for a request.
 
     `blocks` stand after the client's own system text, base first, frozen for a session. `heads` is what is served,
-    `shown` the ids of every entry in it, old anchors included. `session` is the conversation as we know it again, for
-    the record: the caller's own name for it, or ours.
+    `shown` the ids of every entry in it, old anchors included, `taint` their least origin. `session` is the
+    conversation as we know it again, for the record: the caller's own name for it, or ours.
     """
 
     blocks: tuple[str, ...] = ()
     anchors: tuple[Anchor, ...] = ()
     heads: Heads
     shown: tuple[str, ...] = ()
+    taint: Origin = Origin.OPERATOR
     session: str = ""
 
     @property
@@ -212,6 +220,8 @@ class GatewaySettings:
     recall_deadline_s: float = 0.020
     snapshot_s: float = 1.0
     idle_session_s: float = 3_600.0
+    keep_anchors_s: float = 172_800.0
+    keep_access_s: float = 34_560_000.0
     queue_records: int = 10_000
     spool: str = ""
     connect_s: float = 5.0

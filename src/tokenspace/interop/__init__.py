@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from tokenspace.interop.memory_files import MemoryFiles, Told, served
+from tokenspace.interop.self_tools import DEFINITIONS, self_tools
 
-__all__ = ["MemoryFiles", "Told", "served"]
+__all__ = ["DEFINITIONS", "MemoryFiles", "Told", "self_tools", "served"]

@@ -20,8 +20,10 @@ from typing import Any, Final, Literal
 from tokenspace import loop
 from tokenspace.budget import Budget
 from tokenspace.context import edit_key, from_markdown, is_safe_doc, to_markdown, without
+from tokenspace.context.facts import in_force
 from tokenspace.context.markup import SUFFIX, default_kind, is_long, split_comments, title
 from tokenspace.context.render import TRUSTED
+from tokenspace.context.taint import spoken_by_agent
 from tokenspace.domain import (
     Attempt,
     Context,
@@ -30,9 +32,11 @@ from tokenspace.domain import (
     Entry,
     Episode,
     Feedback,
+    Kind,
     Message,
     Origin,
     Patch,
+    Put,
     Request,
     Run,
     Scope,
@@ -52,6 +56,9 @@ MAX_PENDING: Final = 50
 MAX_PATH_CHARS: Final = 512
 VIEW_CHARS: Final = 16_000
 """A view without a range ends here; clients of the tool cut there anyway."""
+NOTE_CHARS: Final = 1_000
+NOTES: Final = "notes"
+"""The document of an agent's notes to itself."""
 MAX_LINES: Final = 999_999
 QUOTE_CHARS: Final = 20
 """A text of this length does not stand in another one by chance: then it was read."""
@@ -87,11 +94,7 @@ class _Change:
 
 def served(context: Context, now: datetime) -> Context:
     """The context without the entries that no prompt would show: drafts, quarantined, retired and expired ones."""
-    gone = {
-        entry.id
-        for entry in context.entries
-        if entry.status != Status.ACTIVE or (entry.valid_until is not None and entry.valid_until <= now)
-    }
+    gone = {entry.id for entry in context.entries if entry.status != Status.ACTIVE or not in_force(entry, now)}
     return without(context, gone) if gone else context
 
 
@@ -119,6 +122,27 @@ class MemoryFiles:
             return await self._propose(_change(files, given), given)
         except BadData as error:
             return Told(text=f"Error: {error}; {error.hint}", state="refused")
+        except UsageError as error:
+            return Told(text=str(error), state="refused")
+
+    async def note(self, text: str, when: str = "") -> Told:
+        """`note_to_self`: one rule in the agent's own words, for requests of the kind that `when` names, or for all.
+
+        It is judged as any other write. An empty or overlong text is an answer, too. Raises `StoreError` only.
+        """
+        words = " ".join(text.split())
+        if not words or len(words) > NOTE_CHARS or len(when) > NOTE_CHARS:
+            return Told(text=f"Error: a note has 1 to {NOTE_CHARS} characters; write what matters", state="refused")
+        known = self._now().entries
+        same = [one for one in known if one.kind is Kind.RULE and one.text == words]
+        if any((one.trigger or "") == when.strip() for one in same):
+            return Told(text="You have noted this already.")
+        entry = Entry(kind=Kind.RULE, doc=NOTES, text=words, trigger=when.strip() or None, origin=Origin.AGENT)
+        low = tuple(sorted(one.id for one in known if one.origin < TRUSTED))  # it may have read them: see `_change`
+        edit = Edit(ops=(Put(entry=entry),), rationale="a note to self", read=low)
+        change = _Change(path=f"{ROOT}/{NOTES}{SUFFIX}", edit=edit, done="Noted.")
+        try:
+            return await self._propose(change, {"command": "note_to_self", "text": words, "when": when})
         except UsageError as error:
             return Told(text=str(error), state="refused")
 
@@ -152,7 +176,8 @@ class MemoryFiles:
         The words make no case and no rule; they only say whose doing it was.
         """
         run, scope = self._run, self._scope
-        call = ToolCall(id=new_id(), name="memory", arguments=json.dumps(given, ensure_ascii=False))
+        name = "note_to_self" if given["command"] == "note_to_self" else "memory"
+        call = ToolCall(id=new_id(), name=name, arguments=json.dumps(given, ensure_ascii=False))
         asked = Request(messages=(Message(role="assistant", text="", tool_calls=(call,)),))
         heads = run.store.heads(scope, branch=run.branch)
         episode = Episode(
@@ -160,7 +185,7 @@ class MemoryFiles:
         )
         said = Feedback(
             scope=scope, episode=episode.id, principal=self._principal, signal=Signal.TEXT,
-            value=f"the agent's own memory: {given['command']}", source=Origin.AGENT, at=run.clock(),
+            value=f"the agent's own memory: {given['command']}", source=spoken_by_agent(), at=run.clock(),
         )  # fmt: skip
         run.store.record(episode)
         loop.observe(run, said)

@@ -96,7 +96,7 @@ def check_json(answer: str) -> Any:
     """The JSON value of an answer that was to be JSON; else BadCompletion."""
     try:
         return json.loads(answer)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadCompletion(
             f"the answer {shortened(answer)} is not JSON: {error}",
             hint="raise max_output_tokens, or use a model that supports structured output",

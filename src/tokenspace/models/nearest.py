@@ -18,7 +18,12 @@ from tokenspace.domain import Profile, Prompt, Run, Usage
 from tokenspace.models.call import cost_usd, last_user_text, message_text, reserve, usable
 
 NEAREST: Final = Profile(
-    model="nearest@1", style="turns", context_tokens=1_000_000, core_tokens=100_000, deterministic=True
+    model="nearest@1",
+    style="turns",
+    recalled_rules=1,  # it follows one turn: a second rule could only mislead it
+    context_tokens=1_000_000,
+    core_tokens=100_000,
+    deterministic=True,
 )
 UNSURE: Final = "I do not know."
 

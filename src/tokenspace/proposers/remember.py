@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, Literal
+from typing import Final
 
 from tokenspace.budget import Budget
 from tokenspace.domain import Edit, Entry, Evidence, Feedback, Kind, Origin, Put, Signal
+from tokenspace.protocols import Reach
 
 _CORRECTED: Final = frozenset({Signal.CORRECTION, Signal.EDIT, Signal.DEMONSTRATION})
 
@@ -13,8 +14,8 @@ _CORRECTED: Final = frozenset({Signal.CORRECTION, Signal.EDIT, Signal.DEMONSTRAT
 class Remember:
     """A verified success, or a correction with its corrected output → one example."""
 
-    name: ClassVar[str] = "remember@1"
-    reach: ClassVar[Literal["one", "all"]] = "one"
+    name: str = "remember@1"
+    reach: Reach = "one"
 
     async def propose(self, evidence: Evidence, *, budget: Budget) -> Edit | None:
         """One example for each piece of feedback that says what the right output is; None if none does."""

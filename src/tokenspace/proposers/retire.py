@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar, Literal
+from functools import partial
 
 from tokenspace.budget import Budget
 from tokenspace.context import Contradiction, Voting, discredited, sayers_in, tally, taught, voters
 from tokenspace.domain import Attempt, Drop, Edit, Entry, Evidence, Put
-from tokenspace.protocols import Recall
+from tokenspace.protocols import Reach, Recall
 from tokenspace.stats import Lift
 
 
@@ -23,8 +23,8 @@ class Retire:
     a person.
     """
 
-    name: ClassVar[str] = "retire@2"
-    reach: ClassVar[Literal["one", "all"]] = "all"
+    name: str = "retire@2"
+    reach: Reach = "all"
 
     def __init__(
         self,
@@ -37,10 +37,11 @@ class Retire:
     ) -> None:
         self._recall = recall
         self._voting = Voting(neighbours=neighbours, outvoted=outvoted, teachers=teachers, trusted=trusted)
+        self._seen: tuple[object, list[str]] | None = None
 
     async def propose(self, evidence: Evidence, *, budget: Budget) -> Edit | None:
         """A Drop of one entry, or None when none that was not tried already is contradicted or without lift."""
-        before = sorted((*evidence.rejected, *evidence.held, *evidence.accepted), key=lambda one: (one.at, one.id))
+        before = evidence.tried()
         tried = {op.id for attempt in before if attempt.edit for op in attempt.edit.ops if isinstance(op, Drop)}
         return self._contradictory(evidence, before, tried) or _without_lift(evidence, before, tried)
 
@@ -52,8 +53,8 @@ class Retire:
         open_ = [one for one in examples if one.id in own and one.id not in tried and one.trigger in closed]
         voting = replace(self._voting, said_by=sayers_in(evidence))
         voting = replace(voting, discredited=discredited(attempts, evidence.context, voting))
-        found = [(self._contradicted(one, voters(one, evidence), vectors, voting), one) for one in open_]
-        against = [(c.margin, one.id, c.words, one) for c, one in found if c]
+        look = partial(self._contradicted, evidence=evidence, vectors=vectors, voting=voting)
+        against = self._worst(evidence, {one.id: one for one in open_}, look)
         against = against or [(0.0, one.id, words, one) for one in open_ if (words := voting.distrust(one))]
         if not against:
             return None
@@ -67,9 +68,28 @@ class Retire:
         ]
         return Edit(ops=(Drop(id=entry.id),), rationale=words, evidence=tuple(cited), read=(entry.id,))
 
+    def _worst(
+        self, evidence: Evidence, open_: Mapping[str, Entry], look: Callable[[Entry], Contradiction | None]
+    ) -> list[tuple[float, str, str, Entry]]:
+        """The example that is contradicted most clearly, in a list of one; empty if none is.
+
+        All are looked at once for the same feedback. One sleep removes one after the other, and a removal can only
+        take votes away: then those that were contradicted are looked at again, and no others.
+        """
+        ids = [item.id for item in evidence.feedback]
+        about = (evidence.scope, len(ids), ids[-1] if ids else "")
+        if self._seen is None or self._seen[0] != about:
+            found = {id: c.margin for id, one in open_.items() if (c := look(one))}
+            self._seen = (about, [id for _, id in sorted(((found[id], id) for id in found), reverse=True)])
+        for id in self._seen[1]:
+            if id in open_ and (c := look(open_[id])):
+                return [(c.margin, id, c.words, open_[id])]
+        return []
+
     def _contradicted(
-        self, entry: Entry, others: list[Entry], vectors: Mapping[str, bytes], voting: Voting
+        self, entry: Entry, *, evidence: Evidence, vectors: Mapping[str, bytes], voting: Voting
     ) -> Contradiction | None:
+        others = voters(entry, evidence)
         ranked = self._recall.rank(others, vectors, entry.trigger or entry.text)
         return voting.against(entry, others, ranked)
 

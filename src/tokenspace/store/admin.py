@@ -1,4 +1,4 @@
-"""What an operator does across scopes: list them, verify the ledger, keep keys. Copying is in `copying`."""
+"""What an operator does across scopes: list them, verify the ledger, keep keys and accesses. See also `copying`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from sqlalchemy.dialects.postgresql import insert  # SQLite's dialect renders it
 from tokenspace.domain import ApiKey, Scope
 from tokenspace.errors import CorruptLedger
 from tokenspace.store import border
+from tokenspace.store.access import AccessRoom
 from tokenspace.store.codec import RIGHTS, pack_id, pack_time, unpack_id, unpack_time
-from tokenspace.store.database import Database, Row
+from tokenspace.store.database import Row
+from tokenspace.store.erase import SqlEraser
 from tokenspace.store.schema import api_key, branch
+from tokenspace.store.scoped import EVERYWHERE
 from tokenspace.store.verify import verify
 
 SCOPES: Final = select(branch.c.agent, branch.c.tenant, branch.c.user).where(branch.c.name == literal_column("''"))
@@ -30,15 +33,12 @@ PUT_KEY: Final = _put.on_conflict_do_update(
 )
 
 
-class SqlAdmin:
+class SqlAdmin(AccessRoom, SqlEraser):
     """Implements `protocols.Admin`."""
-
-    def __init__(self, db: Database) -> None:
-        self._db = db
 
     def scopes(self, agent: str | None = None) -> list[Scope]:
         """Every scope that holds anything, sorted; of one agent, or of all."""
-        rows = self._db.rows(SCOPES)
+        rows = self._db.rows(EVERYWHERE, SCOPES)
         return sorted(
             Scope(agent=name, tenant=tenant, user=user) for name, tenant, user in rows if agent in {None, name}
         )
@@ -55,12 +55,12 @@ class SqlAdmin:
 
     def keys(self) -> list[ApiKey]:
         """Every virtual key, expired and revoked ones included, oldest first."""
-        return [_key(row) for row in self._db.rows(KEYS)]
+        return [_key(row) for row in self._db.rows(EVERYWHERE, KEYS)]
 
     def save_key(self, key: ApiKey) -> None:
         """Keep a key, or update the label, rights and ends of the one of its id; a revoked one stays revoked."""
         key, id, hashed = border.key(key), pack_id(key.id), bytes.fromhex(key.hash)
-        with self._db.writing() as cursor:
+        with self._db.writing(EVERYWHERE) as cursor:
             holder = cursor.row(HOLDER, hashed=hashed)
             if holder is not None and bytes(holder[0]) != id:
                 raise border.taken(key)
@@ -79,7 +79,7 @@ class SqlAdmin:
 
     def key_by_hash(self, hash: str) -> ApiKey | None:
         """The key whose secret has this SHA-256, 64 hexadecimal digits."""
-        row = self._db.row(KEY, hashed=bytes.fromhex(hash))
+        row = self._db.row(EVERYWHERE, KEY, hashed=bytes.fromhex(hash))
         return None if row is None else _key(row)
 
 

@@ -16,6 +16,8 @@ from tokenspace.store.database import Cursor, Row
 from tokenspace.store.lines import Lines
 from tokenspace.store.schema import attempt as attempt_table
 from tokenspace.store.schema import outcome as outcome_table
+from tokenspace.store.scoped import own
+from tokenspace.store.sealing import Body, Seals
 
 _COLUMNS: Final = frozenset({"scope", "id", "key", "edit_key", "revision", "at"})
 
@@ -33,17 +35,15 @@ def _attempts(*filters: str) -> Select[*tuple[Any, ...]]:
     """Attempts of a line, newest first, by the columns that are given."""
     return (
         select(_c.id, _c.key, _c.edit_key, _c.revision, _c.at, _c.body)
-        .where(_c.branch == bindparam("line"), *(_c[name] == bindparam(f"its_{name}") for name in filters))
+        .where(own(attempt_table), *(_c[name] == bindparam(f"its_{name}") for name in filters))
         .order_by(_c.at.desc(), _c.id.desc())
         .limit(bindparam("most"))
     )
 
 
-COMMITTED: Final = select(_c.revision).where(_c.branch == bindparam("line"), _c.key == bindparam("try_key"))
+COMMITTED: Final = select(_c.revision).where(own(attempt_table), _c.key == bindparam("try_key"))
 
-OUTCOME: Final = select(outcome_table.c.body).where(
-    outcome_table.c.branch == bindparam("line"), outcome_table.c.key == bindparam("replay")
-)
+OUTCOME: Final = select(outcome_table.c.body).where(own(outcome_table), outcome_table.c.key == bindparam("replay"))
 ADD_OUTCOME: Final = insert(outcome_table).on_conflict_do_nothing()
 
 
@@ -52,15 +52,21 @@ class Attempts(Lines):
 
     def save_attempt(self, attempt: Attempt) -> None:
         """Record or update (same key) what was tried; never touches one that has led to a revision."""
-        attempt = border.timed(attempt)
-        with self.db.writing() as cursor:
-            line = self._open_line(cursor, attempt.scope)
+        attempt = self._following(border.timed(attempt))
+        body = sealed_body(self.db.seals, attempt)
+        with self.db.writing(attempt.scope) as cursor:
+            line = self._open_line(cursor)
             if attempt.revision is not None:
-                row = cursor.row(COMMITTED, line=line, try_key=pack_id(attempt.key))
+                row = cursor.row(COMMITTED, try_key=pack_id(attempt.key))
                 if row is None or row[0] is None:
                     raise UsageError("an attempt gets its revision from commit", hint="pass the attempt to commit")
                 return
-            put_attempt(cursor, line, attempt)
+            put_attempt(cursor, line, attempt, body)
+
+    def _following(self, attempt: Attempt) -> Attempt:
+        """The attempt with the moments at which it was judged before; read before a transaction begins."""
+        held = self.attempts(attempt.scope, key=attempt.key, decision="defer")
+        return border.following(held[0], attempt) if held else attempt
 
     def attempts(
         self,
@@ -80,26 +86,36 @@ class Attempts(Lines):
         given = {name: value for name, value in wanted.items() if value is not None}
         values = {f"its_{name}": value for name, value in given.items()}
         most = border.check_limit(limit)
-        with self.db.reading() as cursor:
-            rows = cursor.rows(_attempts(*given), line=self._line(cursor, scope), most=most, **values)
-        return [_attempt(scope, row) for row in reversed(rows)]
+        with self.db.reading(scope) as cursor:
+            rows = cursor.rows(_attempts(*given), most=most, **values)
+        read = self.db.seals.opened(scope, attempt_table.name, reversed(rows), id=1, body=5)
+        return [_attempt(scope, row) for row in read]
 
     def outcome(self, scope: Scope, key: str) -> Outcome | None:
         """A finished replay, if this scope has one of that key."""
-        with self.db.reading() as cursor:
-            row = cursor.row(OUTCOME, line=self._line(cursor, scope), replay=pack_id(key))
-        return None if row is None else codec.loads(Outcome, row[0], key=key)
+        with self.db.reading(scope) as cursor:
+            row = cursor.row(OUTCOME, replay=pack_id(key))
+        # One whose key was destroyed is none: the replay is paid for again.
+        read = self.db.seals.opened(scope, outcome_table.name, [] if row is None else [(pack_id(key), *row)], body=1)
+        return codec.loads(Outcome, read[0][1], key=key) if read else None
 
     def save_outcome(self, scope: Scope, outcome: Outcome) -> None:
         """Keep a finished replay; the first of a key stays."""
         border.check("outcome", outcome)
-        body = codec.dumps(outcome, skip=frozenset({"key"}))
-        with self.db.writing() as cursor:
-            line = self._open_line(cursor, scope)
-            cursor.run(ADD_OUTCOME, branch=line, key=pack_id(outcome.key), body=body)
+        key, text = pack_id(outcome.key), codec.dumps(outcome, skip=frozenset({"key"}))
+        body = self.db.seals.seal(scope, outcome_table.name, key, text)
+        with self.db.writing(scope) as cursor:
+            line = self._open_line(cursor)
+            cursor.run(ADD_OUTCOME, branch=line, key=key, body=body)
 
 
-def put_attempt(cursor: Cursor, line: int, attempt: Attempt) -> bool:
+def sealed_body(seals: Seals, attempt: Attempt) -> Body:
+    """What is kept of an attempt beside its columns; made before a transaction begins."""
+    text = codec.dumps(attempt, skip=_COLUMNS)
+    return seals.seal(attempt.scope, attempt_table.name, pack_id(attempt.key), text)
+
+
+def put_attempt(cursor: Cursor, line: int, attempt: Attempt, body: Body) -> bool:
     """Insert or replace; False, and nothing done, if an attempt of that key has led to a revision."""
     return bool(
         cursor.run(
@@ -111,7 +127,7 @@ def put_attempt(cursor: Cursor, line: int, attempt: Attempt) -> bool:
             decision=attempt.verdict.decision,
             revision=None if attempt.revision is None else pack_id(attempt.revision),
             at=pack_time(attempt.at),
-            body=codec.dumps(attempt, skip=_COLUMNS),
+            body=body,
         )
     )
 

@@ -7,7 +7,7 @@ Times are kept to the millisecond in UTC.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final, TypeVar, cast
@@ -15,12 +15,14 @@ from typing import Any, Final, TypeVar, cast
 from tokenspace.domain import (
     MAX_NAME_CHARS,
     MAX_TEXT_BYTES,
+    Access,
     ApiKey,
     Attempt,
     Canary,
     Case,
     Edit,
     Entry,
+    Episode,
     Feedback,
     Layer,
     Reading,
@@ -28,7 +30,7 @@ from tokenspace.domain import (
     Verdict,
 )
 from tokenspace.errors import BadData, InvalidEdit, NotFound, UsageError
-from tokenspace.store.codec import BASES, RIGHTS, pack_time, unpack_time
+from tokenspace.store.codec import BASES, RIGHTS, field_names, pack_time, unpack_time
 
 T = TypeVar("T")
 
@@ -50,9 +52,31 @@ def check(what: str, value: Any) -> None:
             check(what, item)
 
 
+def is_plain(body: str) -> bool:
+    """Whether the JSON of a value shows that `check` lets through every text in it: much sooner than `check` does.
+
+    NUL is the one character that JSON always writes as an escape.
+    """
+    if len(body) * 4 > MAX_TEXT_BYTES or "\\u0000" in body:
+        return False
+    try:
+        body.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_episode(episode: Episode, body: str) -> None:
+    """As `check`, of an episode whose JSON without scope, id and time is `body`."""
+    check("episode", [episode.id, episode.at] if is_plain(body) else episode)
+
+
 def _parts(value: Any) -> Iterable[Any]:
-    if is_dataclass(value):
-        return [getattr(value, f.name) for f in fields(value)]
+    if isinstance(value, (list, tuple)):
+        return cast("Iterable[Any]", value)
+    names = field_names(cast("Any", type(value)))
+    if names is not None:
+        return [getattr(value, name) for name in names]
     if isinstance(value, Mapping):
         items = cast("Mapping[Any, Any]", value)
         return [*items.keys(), *items.values()]
@@ -108,7 +132,8 @@ def storable(before: Layer, after: Layer) -> Layer:
 def _entry(entry: Entry) -> Entry:
     if not -MAX_POS <= entry.pos <= MAX_POS:
         raise BadData(f"the position of entry {entry.id} is out of range", hint=f"at most {MAX_POS:,}")
-    return entry if entry.valid_until is None else replace(entry, valid_until=to_millisecond(entry.valid_until))
+    ends = {name: to_millisecond(at) for name in ("valid_from", "valid_until") if (at := getattr(entry, name))}
+    return replace(entry, **ends) if ends else entry
 
 
 def check_limit(limit: int | None) -> int:
@@ -127,10 +152,21 @@ def check_branch(name: str) -> None:
         raise UsageError(f"{name[:40]!r} is not a usable branch name", hint=f"use 1 to {MAX_NAME_CHARS} characters")
 
 
+def check_scope(scope: object) -> None:
+    """Raises `UsageError` for anything but a scope, however much it looks like one."""
+    if type(scope) is not Scope:
+        raise UsageError(f"{scope!r:.60} is not a scope", hint="make one: Scope(agent=…, tenant=…, user=…)")
+
+
 def check_attempt(attempt: Attempt, scope: Scope) -> None:
     """Raises `UsageError` for an attempt of another scope."""
     if attempt.scope != scope:
         raise UsageError(f"the attempt is of {attempt.scope}, not of {scope}", hint="commit it in its own scope")
+
+
+def following(held: Attempt, judged: Attempt) -> Attempt:
+    """An attempt that takes the place of a deferred one of its key: it keeps when that was judged."""
+    return replace(judged, earlier=(*held.earlier, (held.at, held.proposed or held.id, held.evidence)))
 
 
 def check_case(feedback: Feedback, case: Case | None) -> None:
@@ -159,6 +195,23 @@ def key(given: ApiKey) -> ApiKey:
 def taken(given: ApiKey) -> UsageError:
     """The error for a key whose hash another key has."""
     return UsageError(f"another key than {given.id} has this hash", hint="make a new key: a secret is never shared")
+
+
+def access(given: Access) -> Access:
+    """A checked row of the access log as a store gives it back. Raises `BadData` for what is no id, name or count."""
+    for text in (given.id, given.kind, given.object, given.principal, given.agent, given.tenant, given.user):
+        if len(text.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES * 3:
+            raise BadData(f"{text[:40]!r}… is too long for the access log", hint="it keeps ids and names, never texts")
+    if not 0 <= given.count <= MAX_POS:
+        raise BadData(f"a count of {given.count}", hint="count what was touched, from 0 up")
+    return timed(given)
+
+
+def check_pseudonym(scope: Scope, pseudonym: str) -> None:
+    """Raises `UsageError` for a scope of no user, whose name would be that of everybody, or for an empty pseudonym."""
+    check("pseudonym", pseudonym)
+    if not scope.user or not pseudonym:
+        raise UsageError(f"{scope} is no user's scope, or has no pseudonym", hint="name the user who was erased")
 
 
 def check_answer(scope: Scope, answer: str, episode: str) -> None:

@@ -11,12 +11,12 @@ from sqlalchemy.dialects.postgresql import insert  # SQLite's dialect renders it
 from tokenspace.domain import Canary, Reading, Scope
 from tokenspace.store import border, codec
 from tokenspace.store.codec import pack_id, pack_time, unpack_id, unpack_time
-from tokenspace.store.contexts import HERE, VISIBLE
 from tokenspace.store.database import Row
 from tokenspace.store.lines import Lines
 from tokenspace.store.schema import LIVE, branch
 from tokenspace.store.schema import canary as canary_table
 from tokenspace.store.schema import reading as reading_table
+from tokenspace.store.scoped import VISIBLE, own
 
 _COLUMNS: Final = frozenset({"scope", "id", "at", "revision", "promoted"})
 
@@ -42,13 +42,8 @@ def _canaries(*, ended: bool) -> Select[*tuple[Any, ...]]:
 
 
 # The lock makes readings of one canary queue, so that each is numbered after those that came before it.
-LOCK: Final = (
-    select(_c.branch)
-    .join_from(branch, canary_table, _c.branch == branch.c.id)
-    .where(HERE, branch.c.name == literal_column("''"), _c.id == bindparam("what"))
-    .with_for_update(of=canary_table)
-)
-_OF_ONE = (_r.branch == bindparam("line"), _r.canary == bindparam("what"))
+LOCK: Final = select(_c.branch).where(own(canary_table), _c.id == bindparam("what")).with_for_update(of=canary_table)
+_OF_ONE = (own(reading_table), _r.canary == bindparam("what"))
 ADD: Final = (
     insert(reading_table)
     .from_select(
@@ -74,16 +69,16 @@ class Canaries(Lines):
     def canaries(self, scope: Scope, *, ended: bool = False) -> list[Canary]:
         """The live canaries of every layer that is visible in this scope, oldest first; with `ended`, all of them."""
         layers = {(layer.tenant, layer.user): layer for layer in scope.layers}
-        rows = self.db.rows(_canaries(ended=ended), agent=scope.agent, tenant=scope.tenant, user=scope.user)
+        rows = self.db.rows(scope, _canaries(ended=ended))
         return [_canary(layers[tenant, user], row) for tenant, user, *row in rows]
 
     def save_canary(self, canary: Canary) -> None:
         """Keep or update a canary of its scope; one that has ended (kept, stopped) stays as it is."""
         canary = border.timed(canary)
-        with self.db.writing() as cursor:
+        with self.db.writing(canary.scope) as cursor:
             cursor.run(
                 PUT,
-                branch=self._open_line(cursor, canary.scope),
+                branch=self._open_line(cursor),
                 id=pack_id(canary.id),
                 at=pack_time(canary.at),
                 live=int(canary.live),
@@ -94,9 +89,9 @@ class Canaries(Lines):
 
     def add_reading(self, canary: Canary, reading: Reading) -> None:
         """Keep how an episode ended under a canary; the first of an episode stays."""
-        reading, scope, what = border.scored(reading), canary.scope, pack_id(canary.id)
-        with self.db.writing() as cursor:
-            row = cursor.row(LOCK, agent=scope.agent, tenant=scope.tenant, user=scope.user, what=what)
+        reading, what = border.scored(reading), pack_id(canary.id)
+        with self.db.writing(canary.scope) as cursor:
+            row = cursor.row(LOCK, what=what)
             if row is None:
                 raise border.no_canary(canary)
             cursor.run(
@@ -111,8 +106,7 @@ class Canaries(Lines):
 
     def readings(self, canary: Canary) -> list[Reading]:
         """All readings of a canary in the order in which they came."""
-        with self.db.reading() as cursor:
-            rows = cursor.rows(READINGS, line=self._line(cursor, canary.scope), what=pack_id(canary.id))
+        rows = self.db.rows(canary.scope, READINGS, what=pack_id(canary.id))
         return [
             Reading(episode=unpack_id(episode), treated=bool(treated), score=score, at=unpack_time(at))
             for episode, treated, score, at in rows

@@ -18,8 +18,11 @@ from tokenspace.domain import Scope
 
 SIZE: Final = 16
 ENTRY_FIELDS: Final = (
-    "id", "kind", "doc", "text", "trigger", "origin", "status", "pos", "valid_until", "supersedes",
+    "id", "kind", "doc", "text", "trigger", "origin", "status", "pos", "valid_until", "supersedes", "key", "valid_from",
 )  # fmt: skip
+_FIRST: Final = ENTRY_FIELDS[:10]
+_LATER: Final = ENTRY_FIELDS[10:]
+"""Fields that entries did not always have: one that says nothing in them commits to the same bytes as it did then."""
 
 
 class Written(NamedTuple):
@@ -64,7 +67,8 @@ def genesis(scope: Scope, name: str, fork: bytes | None) -> bytes:
 
 def op_of_entry(row: Mapping[str, Any]) -> list[Any]:
     """What an entry row commits to: all that the entry says."""
-    return ["put", *(row[name] for name in ENTRY_FIELDS)]
+    later = [row[name] for name in _LATER]
+    return ["put", *(row[name] for name in _FIRST), *(later if any(one is not None for one in later) else ())]
 
 
 def op_of_tomb(row: Mapping[str, Any]) -> list[Any]:

@@ -20,6 +20,7 @@ from tokenspace.store.codec import BASES, pack_id, unpack_ids, unpack_time
 from tokenspace.store.database import Cursor, Database
 from tokenspace.store.names import Names
 from tokenspace.store.schema import branch, entry, head, revision, tomb, vector
+from tokenspace.store.scoped import HERE, NAMED, VISIBLE, on_line
 from tokenspace.store.states import EMPTY, MAX_CACHED_ENTRIES, Cache, State, read_state
 
 # ── statements ──────────────────────────────────────────────────────────────────────────────
@@ -27,9 +28,6 @@ from tokenspace.store.states import EMPTY, MAX_CACHED_ENTRIES, Cache, State, rea
 ENTRY_COLUMNS: Final[list[Column[Any]]] = [entry.c[field] for field in ENTRY_FIELDS]
 _LINE: Final = [branch.c.parent, branch.c.fork, branch.c.name]
 LINE: Final = [branch.c.id, head.c.seq, revision.c.uid, revision.c.chain, *_LINE]
-HERE: Final = and_(
-    branch.c.agent == bindparam("agent"), branch.c.tenant == bindparam("tenant"), branch.c.user == bindparam("user")
-)
 
 
 def at_head(chosen: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
@@ -41,23 +39,11 @@ def at_head(chosen: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
     )
 
 
-VISIBLE: Final = and_(
-    branch.c.agent == bindparam("agent"),
-    branch.c.tenant.in_([literal_column("''"), bindparam("tenant")]),
-    branch.c.user.in_([literal_column("''"), bindparam("user")]),
-    branch.c.name == literal_column("''"),
-)
-"""The served lines of the layers that are visible in a scope (a user always has a tenant)."""
+SERVED: Final = at_head(select(head.c.erasures, branch.c.tenant, branch.c.user, *LINE)).where(VISIBLE)
 
-SERVED: Final = at_head(select(branch.c.tenant, branch.c.user, *LINE)).where(VISIBLE)
+ONE_LINE: Final = at_head(select(*LINE)).where(NAMED)
 
-NAMED: Final = at_head(select(*LINE)).where(
-    HERE, branch.c.name == bindparam("name"), branch.c.dropped == literal_column("0")
-)
-
-AT: Final = select(revision.c.uid, revision.c.chain).where(
-    revision.c.branch == bindparam("branch"), revision.c.seq == bindparam("seq")
-)
+AT: Final = select(revision.c.uid, revision.c.chain).where(on_line(revision), revision.c.seq == bindparam("seq"))
 
 FIND: Final = (
     select(branch.c.id, revision.c.seq, revision.c.uid, revision.c.chain, *_LINE)
@@ -68,7 +54,7 @@ FIND: Final = (
 
 def _alive(table: Any) -> ColumnElement[bool]:
     died = or_(table.c.died.is_(None), table.c.died > bindparam("seq"))
-    return and_(table.c.branch == bindparam("branch"), table.c.born <= bindparam("seq"), died)
+    return and_(on_line(table), table.c.born <= bindparam("seq"), died)
 
 
 _SAME = and_(vector.c.branch == entry.c.branch, vector.c.born == entry.c.born, vector.c.id == entry.c.id)
@@ -120,10 +106,11 @@ class Reading:
         self._cache = Cache()
         self._names = Names()
         self._found: OrderedDict[tuple[Scope, str], Place] = OrderedDict()
+        self._erasures: dict[int, int] = {}
 
     def heads(self, scope: Scope, *, branch: str = "") -> Heads:
         """What is served in this scope; with a branch name, its head replaces that of the scope's own layer."""
-        with self.db.reading() as cursor:
+        with self.db.reading(scope) as cursor:
             places = self._served(cursor, scope)
             if branch:
                 places[scope] = self._named(cursor, scope, branch)
@@ -156,7 +143,7 @@ class Reading:
     def _blames(self, layer: Scope, state: State) -> Mapping[str, Blame]:
         """The blame of a layer's own entries, made once for each state."""
         if len(state.blames) < len(state.wrote):
-            with self.db.reading() as cursor:
+            with self.db.reading(layer) as cursor:
                 for id, wrote in state.wrote.items():
                     state.blames[id] = Blame(
                         entry=id,
@@ -173,24 +160,31 @@ class Reading:
         layers = scope.layers
         if any(heads.ids[len(layers) :]):
             raise NotFound(f"these heads are not of {scope}", hint="use the heads of this scope")
-        with self.db.reading() as cursor:
+        with self.db.reading(scope) as cursor:
             return [
-                EMPTY if uid is None else self._state(cursor, self._find(cursor, layer, uid))
+                EMPTY if uid is None else self._state(cursor.of(layer), self._find(cursor, layer, uid))
                 for layer, uid in zip(layers, heads.ids, strict=False)
             ]
 
     def _served(self, cursor: Cursor, scope: Scope) -> dict[Scope, Place]:
         """The served lines of the scope's layers; those that nobody has written to are missing."""
-        rows = cursor.rows(SERVED, agent=scope.agent, tenant=scope.tenant, user=scope.user)
-        by_name = {(tenant, user): Place(*place) for tenant, user, *place in rows}
+        rows = cursor.rows(SERVED)
+        self._keep_up({place[0]: count or 0 for count, _, _, *place in rows})
+        by_name = {(tenant, user): Place(*place) for _, tenant, user, *place in rows}
         places = {layer: by_name[names] for layer in scope.layers if (names := (layer.tenant, layer.user)) in by_name}
         for layer, place in places.items():
             self._remember(layer, place)
         return places
 
+    def _keep_up(self, erasures: Mapping[int, int]) -> None:
+        """Where text was erased from a line, by whatever process, nothing that was read before is remembered."""
+        if any(self._erasures.get(line, 0) != count for line, count in erasures.items()):
+            self._cache, self._names, self._found = Cache(), Names(), OrderedDict()
+            self._erasures = {**self._erasures, **erasures}
+
     def _named(self, cursor: Cursor, scope: Scope, name: str) -> Place:
         """A named branch of the scope's own layer. Raises `NotFound`."""
-        row = cursor.row(NAMED, agent=scope.agent, tenant=scope.tenant, user=scope.user, name=name)
+        row = cursor.row(ONE_LINE, name=name)
         if row is None:
             raise NotFound(f"{scope} has no branch {name!r}", hint="list the branches, or create this one first")
         return self._begun(cursor, Place(*row))
@@ -199,14 +193,14 @@ class Reading:
         """A fork that nothing was committed to has the head that it began with."""
         if place.uid is not None or place.parent is None:
             return place
-        uid, chain = cursor.row(AT, branch=place.parent, seq=place.fork) or (None, None)
+        uid, chain = cursor.row(AT, line=place.parent, seq=place.fork) or (None, None)
         return place._replace(uid=uid, chain=chain)
 
     def _find(self, cursor: Cursor, layer: Scope, uid: str) -> Place:
         """A revision of exactly this layer. Raises `NotFound`."""
         known = self._found.get((layer, uid))
         if known is None:
-            row = cursor.row(FIND, uid=pack_id(uid), agent=layer.agent, tenant=layer.tenant, user=layer.user)
+            row = cursor.of(layer).row(FIND, uid=pack_id(uid))
             if row is None:
                 raise NotFound(f"{layer} has no revision {uid}", hint="list its revisions with log")
             known = self._remember(layer, Place(*row))
@@ -229,7 +223,7 @@ class Reading:
             below = EMPTY
             if place.parent is not None:
                 below = self._state(cursor, Place(place.parent, place.fork, None, None, None, 0, ""))
-            state = read_state(place.branch, below, cursor.rows(LAYER, branch=place.branch, seq=place.seq))
+            state = read_state(place.branch, below, cursor.rows(LAYER, line=place.branch, seq=place.seq))
             self._cache.put(key, state)
         return state
 

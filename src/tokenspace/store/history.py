@@ -12,10 +12,11 @@ from tokenspace.domain import Drop, Edit, Op, Put, Restore, Revision, Scope, Ver
 from tokenspace.errors import NotFound
 from tokenspace.store import border, chain, codec
 from tokenspace.store.codec import BASES, Effect, pack_id, unpack_id, unpack_ids, unpack_time
-from tokenspace.store.contexts import AT, ENTRY_COLUMNS, HERE, NAMED, Place
+from tokenspace.store.contexts import AT, ENTRY_COLUMNS, ONE_LINE, Place
 from tokenspace.store.database import Cursor, Row
 from tokenspace.store.lines import Lines
 from tokenspace.store.schema import branch, entry, provenance, revision, tomb
+from tokenspace.store.scoped import HERE, on_line
 from tokenspace.store.states import make_entry
 
 VERDICT_COLUMNS: Final = frozenset({"decision", "basis", "gate", "reason", "cases"})
@@ -25,7 +26,7 @@ _GATE: Final = 1 + chain.Written._fields.index("gate")
 
 
 def _range(table: Table, column: ColumnElement[int]) -> ColumnElement[bool]:
-    return and_(table.c.branch == bindparam("line"), column >= bindparam("low"), column <= bindparam("high"))
+    return and_(on_line(table), column >= bindparam("low"), column <= bindparam("high"))
 
 
 def _born(table: Table, *columns: Any) -> Select[*tuple[Any, ...]]:
@@ -35,7 +36,7 @@ def _born(table: Table, *columns: Any) -> Select[*tuple[Any, ...]]:
 ENTRIES: Final = _born(entry, *ENTRY_COLUMNS)
 TOMBS: Final = _born(tomb, tomb.c.id, tomb.c.effect)
 REVISIONS: Final = (
-    select(*(revision.c[name] for name in ("seq", *chain.Written._fields)))
+    select(*(revision.c[name] for name in ("seq", *chain.Written._fields, "mark")))
     .where(_range(revision, revision.c.seq))
     .order_by(revision.c.seq.desc())
 )  # fmt: skip
@@ -52,7 +53,7 @@ class History(Lines):
 
     def revision(self, scope: Scope, id: str) -> Revision:
         """A revision of any layer that is visible in this scope."""
-        with self.db.reading() as cursor:
+        with self.db.reading(scope) as cursor:
             for layer in reversed(scope.layers):
                 try:
                     place = self._find(cursor, layer, id)
@@ -64,8 +65,8 @@ class History(Lines):
     def log(self, scope: Scope, *, branch: str = "", limit: int | None = None) -> list[Revision]:
         """Revisions of the scope's own layer, newest first; on a branch, down through its fork point."""
         most = border.check_limit(limit)
-        with self.db.reading() as cursor:
-            row = cursor.row(NAMED, agent=scope.agent, tenant=scope.tenant, user=scope.user, name=branch)
+        with self.db.reading(scope) as cursor:
+            row = cursor.row(ONE_LINE, name=branch)
             if row is None and branch:
                 raise NotFound(f"{scope} has no branch {branch!r}", hint="list the branches")
             place = Place(*row) if row else None
@@ -79,15 +80,15 @@ class History(Lines):
     def derived(self, scope: Scope, source: str) -> list[Revision]:
         """Revisions of the scope's own layer that cite or read a source, on any line of it, newest first."""
         found: list[Revision] = []
-        with self.db.reading() as cursor:
-            names = {"agent": scope.agent, "tenant": scope.tenant, "user": scope.user}
-            for id, seq, parent, fork, name in cursor.rows(DERIVED, **names, source=pack_id(source)):
+        with self.db.reading(scope) as cursor:
+            for id, seq, parent, fork, name in cursor.rows(DERIVED, source=pack_id(source)):
                 place = Place(id, seq, None, None, parent, fork, name)
                 found += self._revisions(cursor, scope, place, low=seq)
         return sorted(found, key=lambda made: made.id, reverse=True)
 
     def _revisions(self, cursor: Cursor, layer: Scope, place: Place, *, low: int) -> list[Revision]:
         """Revisions `low` to `place.seq` of a line, newest first."""
+        cursor = cursor.of(layer)
         span = {"line": place.branch, "low": low, "high": place.seq}
         rows = cursor.rows(REVISIONS, **span)
         if not rows:
@@ -108,13 +109,13 @@ class History(Lines):
 
     def _uid_before(self, cursor: Cursor, place: Place, seq: int) -> bytes | None:
         forked = place.parent is not None and seq == place.fork + 1
-        row = cursor.row(AT, branch=place.parent if forked else place.branch, seq=seq - 1)
+        row = cursor.row(AT, line=place.parent if forked else place.branch, seq=seq - 1)
         return None if row is None else row[0]
 
     def _revision(
         self, cursor: Cursor, layer: Scope, name: str, row: Row, *, parent: bytes | None, ops: Sequence[Op]
     ) -> Revision:
-        seq, written = row[0], chain.Written(*row[1:])
+        seq, written, mark = row[0], chain.Written(*row[1:-1]), row[-1]
         verdict = codec.loads(
             Verdict,
             written.numbers,
@@ -123,6 +124,7 @@ class History(Lines):
             gate=self._names.text(cursor, row[_GATE]),
             reason=written.reason,
             cases=unpack_ids(written.cases),
+            **({} if mark is None else {"withdrawn": True}),
         )
         evidence, read = unpack_ids(written.evidence), unpack_ids(written.read)
         return Revision(

@@ -13,12 +13,13 @@ from tokenspace.context import apply_layer, difference, merge
 from tokenspace.domain import Attempt, Drop, Edit, Entry, Op, Put, Revision, Scope, Verdict, new_id
 from tokenspace.errors import StaleHead
 from tokenspace.store import border, chain, codec
-from tokenspace.store.attempts import COMMITTED, Attempts, put_attempt
+from tokenspace.store.attempts import COMMITTED, Attempts, put_attempt, sealed_body
 from tokenspace.store.codec import BASES, KINDS, STATUSES, Effect, pack_id, pack_ids, pack_time
 from tokenspace.store.contexts import Place, hex_id
 from tokenspace.store.database import Cursor, Database
 from tokenspace.store.history import VERDICT_COLUMNS, History
 from tokenspace.store.schema import entry, head, provenance, revision, tomb, vector
+from tokenspace.store.scoped import on_line
 from tokenspace.store.states import EMPTY, State
 
 ADD_ENTRY: Final = insert(entry)
@@ -26,16 +27,12 @@ ADD_TOMB: Final = insert(tomb)
 ADD_VECTOR: Final = insert(vector)
 ADD_SOURCE: Final = insert(provenance)
 ADD_REVISION: Final = insert(revision)
-MOVE_HEAD: Final = (
-    update(head)
-    .where(head.c.branch == bindparam("line"), head.c.seq == bindparam("expected"))
-    .values(seq=bindparam("made"))
-)
+MOVE_HEAD: Final = update(head).where(on_line(head), head.c.seq == bindparam("expected")).values(seq=bindparam("made"))
 
 
 def _end(table: Table) -> Update:
     c = table.c
-    row = and_(c.branch == bindparam("line"), c.born == bindparam("was"), c.id == bindparam("what"))
+    row = and_(on_line(table), c.born == bindparam("was"), c.id == bindparam("what"))
     return update(table).where(row).values(died=bindparam("made"))
 
 
@@ -73,13 +70,14 @@ class Ledger(History, Attempts):
         )  # fmt: skip
         if attempt is not None:
             border.check_attempt(attempt, scope)
-            attempt = replace(border.timed(attempt), revision=draft.id)
-        with self.db.writing() as cursor:
+            attempt = replace(self._following(border.timed(attempt)), revision=draft.id)
+        body = "" if attempt is None else sealed_body(self.db.seals, attempt)
+        with self.db.writing(scope) as cursor:
             line = self._lock_line(cursor, scope, branch)
-            keeper = self._open_line(cursor, scope) if branch else line
-            if attempt is None or put_attempt(cursor, keeper, attempt):
+            keeper = self._open_line(cursor) if branch else line
+            if attempt is None or put_attempt(cursor, keeper, attempt, body):
                 return self._apply(cursor, line, draft, vectors or {})
-            first = cursor.row(COMMITTED, line=keeper, try_key=pack_id(attempt.key))
+            first = cursor.row(COMMITTED, try_key=pack_id(attempt.key))
         assert first is not None, "only an attempt with a revision refuses to be replaced"
         return self.revision(scope, first[0].hex())
 
@@ -92,13 +90,13 @@ class Ledger(History, Attempts):
         at = places[scope]
         if hex_id(at) != draft.parent:
             raise StaleHead(f"the head of {scope} has moved", hint="read the context again and rebase the edit")
-        states = [self._state(cursor, places[layer]) if layer in places else EMPTY for layer in scope.layers]
+        states = [self._state(cursor.of(layer), places[layer]) if layer in places else EMPTY for layer in scope.layers]
         before = states[-1]
         inherited = merge([state.layer for state in states[:-1]])
         after = border.storable(before.layer, apply_layer(before.layer, draft.edit, inherited))
         ops = difference(before.layer, after, inherited)
         made = replace(draft, seq=at.seq + 1, edit=replace(draft.edit, ops=ops))
-        puts, tombs = _rows(ops, after.hidden)
+        puts, tombs = rows_of(ops, after.hidden)
         _end_rows(cursor, line, before, made)
         born = {"branch": line, "born": made.seq}
         cursor.many(ADD_ENTRY, [{**born, **put} for put in puts])
@@ -143,7 +141,7 @@ class Ledger(History, Attempts):
         cursor.many(ADD_SOURCE, [{**row, "source": id, "role": role} for id, role in sorted(sources)])
 
 
-def _rows(ops: Iterable[Op], hidden: frozenset[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def rows_of(ops: Iterable[Op], hidden: frozenset[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The entry rows and tomb rows that say what canonical operations say."""
     puts: list[dict[str, Any]] = []
     tombs: list[dict[str, Any]] = []
@@ -168,6 +166,8 @@ def _entry_row(entry: Entry) -> dict[str, Any]:
         "pos": entry.pos,
         "valid_until": None if entry.valid_until is None else pack_time(entry.valid_until),
         "supersedes": None if entry.supersedes is None else pack_id(entry.supersedes),
+        "key": entry.key or None,
+        "valid_from": None if entry.valid_from is None else pack_time(entry.valid_from),
         "died": None,
     }
 

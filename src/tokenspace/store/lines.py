@@ -11,15 +11,14 @@ from sqlalchemy.dialects.postgresql import insert  # SQLite's dialect renders it
 from tokenspace.domain import Scope
 from tokenspace.errors import NotFound, UsageError
 from tokenspace.store import border
-from tokenspace.store.contexts import HERE, LINE, Place, Reading, at_head, hex_id
-from tokenspace.store.database import Cursor, Database
+from tokenspace.store.contexts import LINE, Place, Reading, at_head, hex_id
+from tokenspace.store.database import Cursor
 from tokenspace.store.schema import branch, head
+from tokenspace.store.scoped import HERE, NAMED
 
-_NAMED = (HERE, branch.c.name == bindparam("name"), branch.c.dropped == literal_column("0"))
-
-LINE_ID: Final = select(branch.c.id).where(*_NAMED)
+LINE_ID: Final = select(branch.c.id).where(NAMED)
 LOCK: Final = (
-    select(branch.c.id).join_from(branch, head, head.c.branch == branch.c.id).where(*_NAMED).with_for_update(of=head)
+    select(branch.c.id).join_from(branch, head, head.c.branch == branch.c.id).where(NAMED).with_for_update(of=head)
 )
 ADD_LINE: Final = (
     insert(branch)
@@ -35,7 +34,7 @@ ADD_LINE: Final = (
     .on_conflict_do_nothing()
 )
 ADD_HEAD: Final = insert(head).on_conflict_do_nothing()
-DROP: Final = update(branch).where(*_NAMED).values(dropped=branch.c.id)
+DROP: Final = update(branch).where(NAMED).values(dropped=branch.c.id)
 BRANCHES: Final = at_head(select(branch.c.name, *LINE)).where(
     HERE, branch.c.name != literal_column("''"), branch.c.dropped == literal_column("0")
 )
@@ -44,70 +43,53 @@ BRANCHES: Final = at_head(select(branch.c.name, *LINE)).where(
 class Lines(Reading):
     """The part of `SqlStore` that knows its lines. A scope's evidence hangs on the id of its served line."""
 
-    def __init__(self, db: Database) -> None:
-        super().__init__(db)
-        self._lines: dict[Scope, int] = {}
-
     def branches(self, scope: Scope) -> Mapping[str, str | None]:
         """Branches of the scope's own layer beside the served one, with their heads."""
-        with self.db.reading() as cursor:
-            rows = cursor.rows(BRANCHES, agent=scope.agent, tenant=scope.tenant, user=scope.user)
+        with self.db.reading(scope) as cursor:
+            rows = cursor.rows(BRANCHES)
             places = {name: self._begun(cursor, Place(*place)) for name, *place in sorted(rows, key=lambda row: row[0])}
         return {name: hex_id(place) for name, place in places.items()}
 
     def create_branch(self, scope: Scope, name: str) -> str | None:
         """Fork the served line of the scope's own layer; returns the fork point. `UsageError` if it exists."""
         border.check_branch(name)
-        with self.db.writing() as cursor:
-            self._open_line(cursor, scope)
+        with self.db.writing(scope) as cursor:
+            self._open_line(cursor)
             served = self._served(cursor, scope)[scope]
-            if self._line_id(cursor, scope, name) is not None:
+            if self._line_id(cursor, name) is not None:
                 raise UsageError(f"{scope} has a branch {name!r} already", hint="drop it first, or choose another name")
-            self._open_line(cursor, scope, name=name, parent=served.branch, fork=served.seq)
+            self._open_line(cursor, name=name, parent=served.branch, fork=served.seq)
         return hex_id(served)
 
     def drop_branch(self, scope: Scope, name: str) -> None:
         """Stop offering a branch; its revisions stay in the history."""
         border.check_branch(name)
-        with self.db.writing() as cursor:
-            if not cursor.run(DROP, agent=scope.agent, tenant=scope.tenant, user=scope.user, name=name):
+        with self.db.writing(scope) as cursor:
+            if not cursor.run(DROP, name=name):
                 raise NotFound(f"{scope} has no branch {name!r}", hint="list the branches")
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────
 
-    def _line(self, cursor: Cursor, scope: Scope) -> int:
-        """The id of the scope's served line, or 0, which no line has; never call it in a write."""
-        known = self._lines.get(scope)
-        if known is None:
-            known = self._line_id(cursor, scope) or 0
-            if known:
-                self._lines[scope] = known
-        return known
-
-    def _line_id(self, cursor: Cursor, scope: Scope, name: str = "") -> int | None:
-        row = cursor.row(LINE_ID, agent=scope.agent, tenant=scope.tenant, user=scope.user, name=name)
+    def _line_id(self, cursor: Cursor, name: str = "") -> int | None:
+        row = cursor.row(LINE_ID, name=name)
         return None if row is None else row[0]
 
-    def _open_line(
-        self, cursor: Cursor, scope: Scope, *, name: str = "", parent: int | None = None, fork: int = 0
-    ) -> int:
-        """The id of a line of the scope, which is begun if there is none."""
-        known = self._line_id(cursor, scope, name)
+    def _open_line(self, cursor: Cursor, *, name: str = "", parent: int | None = None, fork: int = 0) -> int:
+        """The id of a line of the cursor's scope, which is begun if there is none."""
+        known = self._line_id(cursor, name)
         if known is None:
-            names = {"agent": scope.agent, "tenant": scope.tenant, "user": scope.user, "name": name}
-            cursor.run(ADD_LINE, **names, parent=parent, fork=fork)
-            known = self._line_id(cursor, scope, name)
+            cursor.run(ADD_LINE, name=name, parent=parent, fork=fork)
+            known = self._line_id(cursor, name)
             assert known is not None, "the line was inserted just now, or by somebody who committed"
             cursor.run(ADD_HEAD, branch=known, seq=fork)
         return known
 
     def _lock_line(self, cursor: Cursor, scope: Scope, name: str) -> int:
         """The id of a line, whose head nobody else can move until the transaction ends. Raises `NotFound`."""
-        names = {"agent": scope.agent, "tenant": scope.tenant, "user": scope.user, "name": name}
-        row = cursor.row(LOCK, **names)
+        row = cursor.row(LOCK, name=name)
         if row is None and not name:
-            self._open_line(cursor, scope)
-            row = cursor.row(LOCK, **names)
+            self._open_line(cursor)
+            row = cursor.row(LOCK, name=name)
         if row is None:
             raise NotFound(f"{scope} has no branch {name!r}", hint="create it first")
         return row[0]

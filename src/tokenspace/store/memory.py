@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -40,12 +42,15 @@ from tokenspace.domain import (
 from tokenspace.errors import NotFound, StaleHead, StoreUnavailable, UsageError
 from tokenspace.store import border
 from tokenspace.store.codec import pack_id
+from tokenspace.store.memory_access import MemoryAccess
+from tokenspace.store.memory_erase import MemoryEraser
+from tokenspace.store.memory_workroom import MemoryWorkroom
 
 T = TypeVar("T", Episode, Feedback, Case, Attempt)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _State:
+class State:
     """A layer at a revision, with the revision that wrote each entry and the vectors of those that have one."""
 
     layer: Layer = field(default_factory=Layer)
@@ -54,12 +59,12 @@ class _State:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Room:
+class Room:
     """All that one scope holds. A branch's history begins with that of the served line, named ""."""
 
     lines: dict[str, list[Revision]] = field(default_factory=lambda: {"": []})
     made: dict[str, Revision] = field(default_factory=dict[str, Revision])
-    states: dict[str | None, _State] = field(default_factory=lambda: {None: _State()})
+    states: dict[str | None, State] = field(default_factory=lambda: {None: State()})
     episodes: dict[str, Episode] = field(default_factory=dict[str, Episode])
     feedback: dict[str, Feedback] = field(default_factory=dict[str, Feedback])
     cases: dict[str, Case] = field(default_factory=dict[str, Case])
@@ -72,15 +77,26 @@ class _Room:
     anchors: dict[str, tuple[datetime, str]] = field(default_factory=dict[str, tuple[datetime, str]])
 
 
-class MemoryStore:
+class MemoryStore(MemoryAccess, MemoryEraser):
     """Implements `protocols.Store`, and `protocols.Admin` as its own `admin`."""
 
-    def __init__(self, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC), ids: Callable[[], str] = new_id
+    ) -> None:
+        """`ids` makes the ids of revisions."""
+        MemoryAccess.__init__(self)
+        MemoryEraser.__init__(self)
+        self._ids = ids
         self._clock = clock
-        self._rooms: dict[Scope, _Room] = {}
+        self._rooms: dict[Scope, Room] = {}
         self._keys: dict[str, ApiKey] = {}
+        self.workroom = MemoryWorkroom()
         self._lock = threading.RLock()
         self._closed = False
+
+    def together(self) -> AbstractContextManager[None]:
+        """See `protocols.Store`; here every write stands at once."""
+        return nullcontext()
 
     # ── contexts and history ────────────────────────────────────────────────────────────────
 
@@ -120,16 +136,16 @@ class MemoryStore:
             before = states[-1].layer
             after = border.storable(before, apply_layer(before, edit, inherited))
             made = Revision(
-                id=new_id(), scope=scope, branch=branch, seq=len(line) + 1, parent=expect,
+                id=self._ids(), scope=scope, branch=branch, seq=len(line) + 1, parent=expect,
                 edit=replace(edit, ops=difference(before, after, inherited)),
                 verdict=verdict, author=author, at=border.to_millisecond(self._clock()),
             )  # fmt: skip
             room = self._room(scope)
-            room.states[made.id] = _state(after, made, states, vectors or {})
+            room.states[made.id] = next_state(after, made, states, vectors or {})
             room.made[made.id] = made
             room.lines.setdefault(branch, line).append(made)
             if attempt is not None:
-                room.attempts[attempt.key] = replace(attempt, revision=made.id)
+                self._keep(room, replace(attempt, revision=made.id))
             return made
 
     def revision(self, scope: Scope, id: str) -> Revision:
@@ -208,7 +224,8 @@ class MemoryStore:
             room.feedback.setdefault(feedback.id, feedback)
 
     def feedback(self, scope: Scope, *, ids: Sequence[str] | None = None) -> list[Feedback]:
-        return [each for each in _oldest(self._peek(scope).feedback.values()) if ids is None or each.id in set(ids)]
+        kept = self._peek(scope).feedback
+        return _oldest(kept.values() if ids is None else [kept[id] for id in set(ids) if id in kept])
 
     def cases(self, scope: Scope) -> list[Case]:
         return _oldest(self._peek(scope).cases.values())
@@ -232,17 +249,24 @@ class MemoryStore:
                 return
             if attempt.revision is not None:
                 raise UsageError("an attempt gets its revision from commit", hint="pass the attempt to commit")
-            room.attempts[attempt.key] = attempt
+            self._keep(room, attempt)
+
+    @staticmethod
+    def _keep(room: Room, attempt: Attempt) -> None:
+        held = room.attempts.get(attempt.key)
+        follows = held is not None and held.verdict.decision == "defer"
+        room.attempts[attempt.key] = border.following(held, attempt) if held and follows else attempt
 
     def attempts(
         self, scope: Scope, *, key: str | None = None, edit_key: str | None = None,
         decision: Decision | None = None, limit: int | None = None,
     ) -> list[Attempt]:  # fmt: skip
-        found = [
-            each for each in _oldest(self._peek(scope).attempts.values())
-            if key in {None, each.key} and edit_key in {None, each.edit_key}
-            and decision in {None, each.verdict.decision}
-        ]  # fmt: skip
+        kept = self._peek(scope).attempts
+        found = _oldest(
+            each for each in ([*kept.values()] if key is None else [kept[key]] if key in kept else [])
+            if (edit_key is None or each.edit_key == edit_key)
+            and (decision is None or each.verdict.decision == decision)
+        )  # fmt: skip
         return found[max(0, len(found) - border.check_limit(limit)) :]
 
     def unseen(self, scope: Scope, *, proposer: str, branch: str = "") -> list[Feedback]:
@@ -356,16 +380,17 @@ class MemoryStore:
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────
 
-    def _peek(self, scope: Scope) -> _Room:
+    def _peek(self, scope: Scope) -> Room:
         """What a scope holds, for reading."""
+        border.check_scope(scope)
         if self._closed:
             raise StoreUnavailable("the store is closed", hint="open it again with open_store")
-        return self._rooms.get(scope) or _Room()
+        return self._rooms.get(scope) or Room()
 
-    def _room(self, scope: Scope) -> _Room:
+    def _room(self, scope: Scope) -> Room:
         """What a scope holds, for writing."""
         self._peek(scope)
-        return self._rooms.setdefault(scope, _Room())
+        return self._rooms.setdefault(scope, Room())
 
     def _line(self, scope: Scope, name: str) -> list[Revision]:
         line = self._peek(scope).lines.get(name)
@@ -373,7 +398,7 @@ class MemoryStore:
             raise NotFound(f"{scope} has no branch {name!r}", hint="list the branches, or create this one first")
         return line
 
-    def _states(self, scope: Scope, heads: Heads) -> list[_State]:
+    def _states(self, scope: Scope, heads: Heads) -> list[State]:
         ids = heads.ids
         if any(ids[len(scope.layers) :]):
             raise NotFound(f"these heads are not of {scope}", hint="use the heads of this scope")
@@ -388,10 +413,13 @@ def _head(line: Sequence[Revision]) -> str | None:
 
 
 def _oldest(things: Any) -> list[Any]:
-    return sorted(things, key=lambda each: (each.at, pack_id(each.id)))
+    return sorted(things, key=lambda each: (each.at, _packed(each.id)))
 
 
-def _state(layer: Layer, made: Revision, states: Sequence[_State], given: Mapping[str, bytes]) -> _State:
+_packed = lru_cache(maxsize=65_536)(pack_id)  # all of them are sorted again at every look
+
+
+def next_state(layer: Layer, made: Revision, states: Sequence[State], given: Mapping[str, bytes]) -> State:
     """The state after a commit: a vector stays with an entry while its words do."""
     before = states[-1]
     put = [op.entry for op in made.edit.ops if isinstance(op, Put)]
@@ -405,4 +433,4 @@ def _state(layer: Layer, made: Revision, states: Sequence[_State], given: Mappin
         data = given.get(entry.id) or (said[-1].vectors.get(entry.id) if same else None)
         if data:
             vectors[entry.id] = data
-    return _State(layer=layer, wrote=wrote, vectors=vectors)
+    return State(layer=layer, wrote=wrote, vectors=vectors)

@@ -13,10 +13,10 @@ from tokenspace.store.schema import SCHEMA_VERSION, VERSION_TABLE, metadata
 
 def prepare(db: Database) -> None:
     """Bring the schema to `SCHEMA_VERSION`, one process at a time. Raises `SchemaMismatch`."""
-    with db.administering(snapshot=True) as connection:
+    with db.administering(snapshot=True, owner=True) as connection:
         if _version(connection) == SCHEMA_VERSION:
             return
-    with db.administering() as connection:
+    with db.administering(owner=True) as connection:
         db.hooks.lock_schema(connection)
         version = _version(connection)
         if version == SCHEMA_VERSION:

@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import UniqueConstraint as Unique
 
-SCHEMA_VERSION: Final = "0003"
+SCHEMA_VERSION: Final = "0008"
 VERSION_TABLE: Final = "tokenspace_version"
 
 metadata: Final = MetaData(
@@ -81,7 +81,13 @@ branch = Table(
     Unique("agent", "tenant", "user", "name", "dropped"),
 )
 
-head = Table("head", metadata, _branch(), _seq("seq", primary=False))
+head = Table(
+    "head",
+    metadata,
+    _branch(),
+    _seq("seq", primary=False),
+    Column("erasures", Integer, comment="how often text of it was erased: what was read before is not to be kept"),
+)
 
 name = Table(
     "name",
@@ -111,6 +117,7 @@ revision = Table(
     Column("salt", LargeBinary, nullable=False),
     Column("commitment", LargeBinary, nullable=False),
     Column("chain", LargeBinary, nullable=False),
+    Column("mark", SmallInteger, comment="1: its texts were erased, 2: evidence of its verdict was; NULL: neither"),
     Unique("uid"),
 )
 
@@ -130,6 +137,8 @@ entry = Table(
     Column("status", SmallInteger, nullable=False, comment="codec.STATUSES"),
     Column("valid_until", BigInteger),
     Column("supersedes", LargeBinary),
+    Column("key", Text, comment="NULL for none"),
+    Column("valid_from", BigInteger),
     sqlite_with_rowid=False,
 )
 
@@ -253,6 +262,74 @@ api_key = Table(
     Unique("hash"),
     comment="of the whole store, not of a scope",
 )
+
+worker = Table(
+    "worker",
+    metadata,
+    _key("id"),
+    Column("beats", Integer, nullable=False, comment="counts up while it lives"),
+    comment="of the whole store: who works on its jobs",
+)
+
+job_step = Table(
+    "job_step",
+    metadata,
+    Column("job", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("result", Text, nullable=False),
+    sqlite_with_rowid=False,
+    comment="checkpoints of jobs: ids and numbers, never texts",
+)
+
+account = Table(
+    "account",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("slot", BigInteger, primary_key=True, autoincrement=False, comment="of time; -1 is the account's lock"),
+    Column("calls", BigInteger, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("usd", Float(53), nullable=False),
+    sqlite_with_rowid=False,
+    comment="what was charged to a limit that workers share",
+)
+
+keyring = Table(
+    "keyring",
+    metadata,
+    Column("one", Integer, primary_key=True, autoincrement=False, comment="always 1"),
+    Column("id", LargeBinary, nullable=False),
+    comment="of the whole store: random bytes that name its keys in their folder; a copy of the store has the same",
+)
+
+erasure = Table(
+    "erasure",
+    metadata,
+    _key("id"),
+    _at(),
+    Column("finished", BigInteger, comment="NULL while something is left to do"),
+    Column("plan", Text, nullable=False, comment="ids of what is to go and how far it got, as JSON; '' once finished"),
+    Column("receipt", Text, nullable=False, comment="signed, without any text of the subject; '' until finished"),
+    comment="of the whole store: what was forgotten, so that it goes on after a crash",
+)
+
+access = Table(
+    "access",
+    metadata,
+    _key("id"),
+    _at(),
+    Column("agent", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("deed", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("object", LargeBinary, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("ended", Text, nullable=False),
+    comment="of the whole store: who did what to what; names instead of a line, which it outlives",
+)
+
+Index(None, access.c.at)
 
 for _timed in (episode, feedback, case, attempt, injection):
     Index(None, _timed.c.branch, _timed.c.at)

@@ -10,12 +10,16 @@ from __future__ import annotations
 import importlib
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
 from tokenspace.errors import BadData, CorruptLedger, StoreUnavailable, TokenspaceError
+
+if TYPE_CHECKING:
+    from tokenspace.store.database import Database
+    from tokenspace.store.scoped import Reach
 
 MIN_VERSION: Final = (3, 51, 3)
 BUSY_TIMEOUT_MS: Final = 15_000
@@ -44,6 +48,7 @@ class SqliteHooks:
     begin = "BEGIN IMMEDIATE"
     snapshot = "BEGIN"
     one_writer = True
+    owner = ""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -67,6 +72,25 @@ class SqliteHooks:
         )
         event.listen(engine, "connect", _configure)
         return engine
+
+    def control(self, raw: Any, sql: str) -> None:
+        """Run what begins or ends a transaction."""
+        raw.driver_connection.execute(sql)
+
+    def read(self, raw: Any, cursor: Any, reach: Reach, sql: str, values: Any) -> None:
+        """Execute; the file knows no scopes."""
+        cursor.execute(sql, values)
+
+    def writing(self, reach: Reach | None) -> str:
+        """Begin as a writer."""
+        return self.begin
+
+    def within(self, reach: Reach | None) -> str:
+        """Nothing: scopes are in the statements."""
+        return ""
+
+    def secure(self, database: Database) -> None:
+        """Nothing to set up: who can read the file can read all of it, and `scoped.check` guards every statement."""
 
     def errors(self) -> type[Exception]:
         """The driver's root exception."""
@@ -101,8 +125,31 @@ class SqliteHooks:
     def lock_schema(self, connection: Connection) -> None:
         """BEGIN IMMEDIATE holds the file already."""
 
+    def lock(self, connection: Connection) -> None:
+        """BEGIN IMMEDIATE holds the file already."""
+
     def after_load(self, connection: Connection) -> None:
         """Row ids go on from the largest by themselves."""
+
+    def scrub(self, database: Database) -> str:
+        """Rewrite the file without what is free in it, and empty the log beside it.
+
+        Rows are overwritten when they are deleted, but copies of them may stay behind where the tree was balanced: so
+        the file is rewritten. Raises `StoreUnavailable` while a reader keeps the log from being emptied.
+        """
+        with database.translating():
+            connection = self._module.connect(str(self.path), isolation_level=None)
+            try:
+                for pragma in _PRAGMAS:
+                    connection.execute(pragma).fetchall()
+                connection.execute("VACUUM")
+                busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                connection.close()
+        if busy:
+            hint = "stop who reads it for so long, then run tokenspace forget --resume"
+            raise StoreUnavailable(f"{self.path}: its log is still being read", hint=hint)
+        return "the file was rewritten and its log emptied"
 
     def copy(self, path: Path) -> None:
         """All pages of one consistent state into a new file, while others read and write this one."""

@@ -84,8 +84,8 @@ def _weight(state: State) -> int:
 
 
 def make_entry(row: Row) -> Entry:
-    """An entry from its ten columns, in the order of `ENTRY_FIELDS`."""
-    id, kind, doc, text, trigger, origin, status, pos, until, supersedes, *_ = row
+    """An entry from its columns, in the order of `ENTRY_FIELDS`."""
+    id, kind, doc, text, trigger, origin, status, pos, until, supersedes, key, since, *_ = row
     return Entry(
         id=id.hex() if len(id) == 16 else unpack_id(id),
         kind=KINDS[int(kind)],
@@ -97,6 +97,8 @@ def make_entry(row: Row) -> Entry:
         pos=pos,
         valid_until=None if until is None else unpack_time(until),
         supersedes=None if supersedes is None else unpack_id(supersedes),
+        key=key or "",
+        valid_from=None if since is None else unpack_time(since),
     )
 
 

@@ -1,10 +1,10 @@
 """Re-deriving the ledger from its rows.
 
 Each revision's commitment is computed again from the rows that it wrote, and each link of the chain from the one
-before. Rows that no revision wrote, lives that do not end where the next one begins, heads that point nowhere,
-sources that are listed wrongly and canaries that miss a revision or a reading are found besides. What cannot be
-found from inside is a history whose tail was cut off cleanly, head included, unless an attempt or a canary still
-names what is gone.
+before. A revision whose texts were erased has nothing to compare, and holds its place in the chain. Rows that no
+revision wrote, lives that do not end where the next one begins, heads that point nowhere, sources that are listed
+wrongly and canaries that miss a revision or a reading are found besides. What cannot be found from inside is a
+history whose tail was cut off cleanly, head included, unless an attempt or a canary still names what is gone.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Select, Table, bindparam, func, or_, select
 
 from tokenspace.domain import Scope
+from tokenspace.domain.erasure import ERASED
 from tokenspace.store import chain
 from tokenspace.store.codec import Effect, split_ids, unpack_id
 from tokenspace.store.schema import (
@@ -32,6 +33,7 @@ from tokenspace.store.schema import (
     vector,
 )
 
+MARK_ERASED: Final = 1
 Row = dict[str, Any]
 Rows = list[Row]
 
@@ -129,6 +131,12 @@ def _chain(line: Row, begun: Row | None, rows: Mapping[str, Rows], names: Mappin
             yield f"revision {missing} is missing"
         expected = row["seq"] + 1
         what = f"revision {row['seq']} ({row['uid'].hex()})"
+        if row["mark"] == MARK_ERASED:  # nothing is left to compare; the chain goes on from what it came to
+            wrote = [op[0] for op in ops.pop(row["seq"], [])]
+            if "put" in wrote or row["salt"] or row["message"] != ERASED or row["evidence"] or row["read"]:
+                yield f"{what}: it is marked as erased, and says something"
+            previous, parent = row["chain"], row["uid"]
+            continue
         spelled: Row = {**row, "author": names.get(row["author"], ""), "gate": names.get(row["gate"], "")}
         written = chain.Written(*(spelled[field] for field in chain.Written._fields))
         if chain.commitment(row["salt"], ops.pop(row["seq"], []), written) != row["commitment"]:

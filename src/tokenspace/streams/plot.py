@@ -19,7 +19,8 @@ FIRST: Final = 7
 """A mean over fewer messages than this says nothing, so the lines begin later."""
 NAME: Final = "learning-curve"
 _DARK, _MIDDLE, _LIGHT = "#1b3a57", "#7a7a7a", "#c4c4c4"
-_STABLE: Final[dict[str, Any]] = {"svg.hashsalt": "tokenspace", "svg.fonttype": "path", "font.family": "DejaVu Sans"}
+STABLE: Final[dict[str, Any]] = {"svg.hashsalt": "tokenspace", "svg.fonttype": "path", "font.family": "DejaVu Sans"}
+"""Settings with which the same picture is the same bytes."""
 
 
 def available() -> bool:
@@ -40,7 +41,7 @@ def write_plot(result: Result, folder: Path) -> list[Path]:
     mpl: Any = importlib.import_module("matplotlib")
 
     png, svg = folder / f"{NAME}.png", folder / f"{NAME}.svg"
-    with mpl.rc_context(_STABLE):
+    with mpl.rc_context(STABLE):
         figure: Any = Figure(figsize=(9.6, 4.2), layout="constrained")
         curve, exam = figure.subplots(1, 2, width_ratios=(2.4, 1))
         _draw_curve(curve, result)

@@ -136,6 +136,7 @@ def attempts_are_found_and_updated(store: Store) -> None:
     assert isinstance(read.changes["kind"], Kind)
     judged = replace(held, verdict=replace(verdict, decision="reject"), at=NOW + timedelta(hours=1))
     store.save_attempt(judged)
+    judged = replace(judged, earlier=((held.at, held.id, held.evidence),))
     store.save_attempt(an_attempt("l", edit_key="", decision="defer"))
     assert store.attempts(USER, key="k") == [judged] == store.attempts(USER, decision="reject")
     assert store.attempts(USER, edit_key="same") == [judged]

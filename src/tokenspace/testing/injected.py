@@ -44,6 +44,20 @@ def several_episodes_are_kept_as_one_by_one(store: Store) -> None:
     assert [one.id for one in store.episodes(USER)] == [mine.id]
 
 
+def writes_may_share_a_transaction(store: Store) -> None:
+    """What is written within `together` stands at its end, with what others see before and after it unchanged."""
+    one, other = an_episode(), an_episode(scope=OTHERS[0])
+    with store.together():
+        store.record(one)
+        store.save_anchor(USER, "c" * 32, "body")
+        store.record_all([other], answers={other.id: "resp_8"})
+    assert store.episode(USER, one.id) == one
+    assert dict(store.anchors(USER, ["c" * 32])) == {"c" * 32: "body"}
+    assert store.episode_of(OTHERS[0], "resp_8") == other.id
+    with store.together():
+        pass
+
+
 def anchors_are_replayed_as_they_were(store: Store) -> None:
     """The injection ledger gives back, of the places asked for, the first body saved there, in exactly that scope."""
     chains = [new_id() for _ in range(600)]

@@ -42,18 +42,18 @@ def check_random_programs(make_store: Callable[[], Store], *, programs: int = PR
     for number in range(seed, seed + programs):
         store, reference = make_store(), MemoryStore()
         try:
-            _run(number, _Runner(store), _Runner(reference))
+            _run(number, Runner(store), Runner(reference))
         finally:
             store.close()
 
 
-def _run(number: int, left: _Runner, right: _Runner) -> None:
+def _run(number: int, left: Runner, right: Runner) -> None:
     chance = random.Random(number)  # noqa: S311 - a repeatable program, not a secret
     entries = [new_id() for _ in range(5)]
     for step in range(STEPS):
-        action = _action(chance, entries)
-        said, wanted = left.do(action), right.do(action)
-        assert said == wanted, f"random program {number}, step {step}: {action} gave {said!r} and not {wanted!r}"
+        drawn = action(chance, entries)
+        said, wanted = left.do(drawn), right.do(drawn)
+        assert said == wanted, f"random program {number}, step {step}: {drawn} gave {said!r} and not {wanted!r}"
     for scope in SCOPES:
         for branch in ("", "draft"):
             for name, seen in left.observe(scope, branch).items():
@@ -65,7 +65,7 @@ def _run(number: int, left: _Runner, right: _Runner) -> None:
 Action = tuple[str, Scope, Any]
 
 
-def _action(chance: random.Random, entries: list[str]) -> Action:
+def action(chance: random.Random, entries: list[str]) -> Action:
     """What to do next, in words that mean the same on both stores."""
     scope = chance.choice(SCOPES)
     kind = chance.choices(
@@ -107,7 +107,7 @@ def _op(chance: random.Random, id: str) -> Op:
     return chance.choices(ops, [4, 3, 2, 1])[0]
 
 
-class _Runner:
+class Runner:
     """Runs actions on one store; revisions are named by the order in which they were made."""
 
     def __init__(self, store: Store) -> None:

@@ -32,7 +32,7 @@ def check_proposer(make: Callable[[], Proposer], *, evidence: Sequence[Evidence]
     the same from the same; stays within its budget, and leaves the evidence alone.
     """
     assert "@" in make().name, f"{make().name!r} names no version, such as remember@1"
-    assert make().reach in ("one", "all"), f"its reach is {make().reach!r}"
+    assert make().reach in ("one", "cluster", "all"), f"its reach is {make().reach!r}"
     return sum(_check(make, shown) for shown in (*_samples(), *evidence))
 
 
@@ -71,6 +71,7 @@ def _known(shown: Evidence) -> set[str]:
     return {
         *(one.id for one in shown.feedback), *shown.episodes, *shown.context.by_id,
         *(name for one in tried for name in (one.id, one.key, *one.verdict.cases)),
+        *(name for one in tried if one.edit for name in (*one.edit.evidence, *one.edit.read)),
     }  # fmt: skip
 
 

@@ -235,16 +235,19 @@ def revisions_read_back_in_canonical_form(store: Store) -> None:
 
 def every_field_is_kept(store: Store) -> None:
     """An entry reads back with every field as it was put, times in UTC to the millisecond."""
+    since = datetime(2026, 1, 2, 3, 4, 5, 999, tzinfo=UTC)
     until = datetime(2031, 5, 6, 7, 8, 9, 123_456, tzinfo=timezone(timedelta(hours=2)))
     for number, kind in enumerate(Kind):
         entry = Entry(
             kind=kind, doc=f"skills/a {number}", text="line\r\nline\ttab ", trigger="" if number else "when",
-            origin=Origin(number), status=list(Status)[number % 4], pos=number - 2, valid_until=until,
-            supersedes=(new_id(), "by-name", None)[number % 3],
+            origin=Origin(number % len(Origin)), status=list(Status)[number % 4], pos=number - 2, valid_until=until,
+            supersedes=(new_id(), "by-name", None)[number % 3], key=("", "opening hours")[number % 2],
+            valid_from=(since, None)[number // 2 % 2],
         )  # fmt: skip
         commit(store, USER, Put(entry=entry))
         kept = store.context(USER, store.heads(USER)).by_id[entry.id]
-        assert kept == replace(entry, valid_until=until.astimezone(UTC).replace(microsecond=123_000))
+        whole = since.replace(microsecond=0) if entry.valid_from else None
+        assert kept == replace(entry, valid_until=until.astimezone(UTC).replace(microsecond=123_000), valid_from=whole)
 
 
 def unicode_and_large_texts_are_kept(store: Store) -> None:

@@ -12,6 +12,7 @@ from tests.world import ALICE, BASE, TEXT, World
 
 from tokenspace.agents import ToolLoopAgent
 from tokenspace.budget import Budget
+from tokenspace.context.definitions import Adapter
 from tokenspace.domain import Message, Profile, Prompt, Run, Signal, ToolCall
 from tokenspace.errors import BadCompletion, BudgetExceeded, ModelTimeout, UsageError
 from tokenspace.models import ScriptedModel
@@ -268,3 +269,29 @@ def test_calls_that_nobody_ran_are_not_recorded():
     world = World(lambda prompt, seed: asks(("where", "{}")))
     world.say(world.act("Where is it?", choices=None), "dock")
     assert [case.recorded for case in world.store.cases(BASE)] == [()]
+
+
+# ── adapters ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_tool_gets_adapted_arguments_and_the_recording_keeps_the_models_own():
+    adapter = Adapter(rename={"no": "id"}, coerce={"id": "number"}, drop_unknown=True, known=frozenset({"id"}))
+    script = asks(("where", '{"no": "7", "please": true}'), ("broken", "{}")), "dock"
+    served = dict[str, Adapter]()
+    desk = Desk(*script * 2, adapters=lambda: served)
+    assert results(desk.run())[0].startswith("error: TypeError")
+    served["where"] = adapter
+    run = desk.run()
+    assert results(run)[0] == '{"id": 7, "place": "döck", "exact": false}'
+    assert run.tool_calls[0].arguments == '{"no": "7", "please": true}'
+    assert run.messages[0].tool_calls[0].arguments == '{"no": "7", "please": true}'
+    again = Desk(*script)
+    assert results(again.replay(run.tool_calls)) == results(run), "a replay needs no adapter"
+
+
+def test_an_adapter_is_not_asked_about_what_is_no_object():
+    adapters = {"where": Adapter(default={"id": 7})}
+    run = Desk(asks(("where", "[7]"), ("where", "")), "done", adapters=lambda: adapters).run()
+    assert results(run) == [
+        "error: the arguments are not a JSON object", '{"id": 7, "place": "döck", "exact": false}'
+    ]  # fmt: skip

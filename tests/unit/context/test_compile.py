@@ -63,16 +63,18 @@ def reason(prompt: Prompt, id: str) -> str:
 # ── recall ──────────────────────────────────────────────────────────────────────────────────
 
 
-def test_recall_ranks_examples_facts_and_what_has_a_trigger() -> None:
+def test_recall_ranks_examples_facts_skills_and_what_has_a_trigger() -> None:
     waiting = [
         entry("example", Kind.EXAMPLE, trigger="q"),
         entry("fact", Kind.FACT),
         entry("note", Kind.TOOL_NOTE, trigger="q"),
         entry("rule", trigger="q"),
+        entry("skill", Kind.SKILL, trigger="q"),
     ]
-    core = [entry("a"), entry("b", Kind.INSTRUCTION), entry("c", Kind.SKILL, trigger="q"), entry("d", Kind.TOOL_NOTE)]
+    core = [entry("a"), entry("b", Kind.INSTRUCTION), entry("c", Kind.SKILL), entry("d", Kind.TOOL_NOTE)]
     draft = entry("z", Kind.FACT, status=Status.DRAFT)
-    assert [one.id for one in recallable(context(*waiting, *core, draft))] == ["example", "fact", "rule", "note"]
+    found = [one.id for one in recallable(context(*waiting, *core, draft))]
+    assert found == ["example", "fact", "rule", "skill", "note"]
 
 
 # ── order ───────────────────────────────────────────────────────────────────────────────────
@@ -225,12 +227,24 @@ def test_i5_every_entry_that_is_left_out_has_a_reason() -> None:
 
 def test_only_a_current_entry_of_sufficient_origin_supersedes() -> None:
     def included(**more) -> bool:
-        return "old" in compiled(context(entry("old"), entry("new", Kind.FACT, supersedes="old", **more))).included
+        new = entry("new", **{"kind": Kind.RULE, "supersedes": "old", **more})
+        return "old" in compiled(context(entry("old"), new)).included
 
     assert not included()
+    assert included(origin=Origin.AGENT)
+    assert included(kind=Kind.FACT)
     assert included(status=Status.DRAFT)
     assert included(valid_until=NOW)
     assert included(origin=Origin.TOOL)
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("origin", [Origin.USER, Origin.OPERATOR])
+def test_i6_nothing_supersedes_an_instruction(kind: Kind, origin: Origin) -> None:
+    policy = entry("policy", Kind.INSTRUCTION, origin=Origin.USER)
+    prompt = compiled(context(policy, user=(entry("new", kind, origin=origin, supersedes="policy"),)))
+    assert "policy" in prompt.included
+    assert "text of policy" in prompt.system
 
 
 def test_at_most_as_many_are_recalled_as_the_profile_says() -> None:

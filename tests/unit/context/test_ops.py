@@ -253,6 +253,15 @@ def test_i9_changes_that_are_no_text_leave_the_origin_alone() -> None:
     assert stamp(made, seen) == made
 
 
+def test_i9_to_take_the_place_of_another_entry_takes_an_author() -> None:
+    seen = evidence(Origin.WEB, entries=(rule("op", origin=Origin.OPERATOR), rule("old")))
+    patch = Patch(id="op", changes={"supersedes": "old"})
+    stamped = stamp(edit(patch), seen).ops[0]
+    assert (stamped.changes["origin"], stamped.changes["status"]) == (Origin.WEB, Status.QUARANTINED)
+    merged = edit(patch, Drop(id="old"))
+    assert stamp(merged, seen) == merged, "what the edit drops itself is not hidden by it"
+
+
 def test_i9_stamping_again_changes_nothing() -> None:
     seen = evidence(Origin.USER, entries=(rule("web", origin=Origin.WEB),))
     once = stamp(edit(Put(entry=rule("a", origin=Origin.UNKNOWN)), read=("web",)), seen)

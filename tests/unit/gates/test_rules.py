@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from tests.world import ALICE, BASE, World, rule
 
 from tokenspace import loop
 from tokenspace.budget import Budget
-from tokenspace.domain import Edit, Entry, GraderSpec, Kind, Prompt, Put, Signal, digest
+from tokenspace.domain import Edit, Entry, GraderSpec, Kind, Patch, Prompt, Put, Signal, digest
 from tokenspace.errors import AuthFailed, ModelTimeout
 from tokenspace.graders import build
 from tokenspace.models import ScriptedModel
@@ -188,6 +189,20 @@ def test_an_instruction_is_not_changed_by_calling_it_an_example() -> None:
     assert attempt.verdict.tier == 3
     assert attempt.verdict.decision != "accept"
     assert world.judge(Edit(ops=()), said).verdict.decision == "reject"
+
+
+def test_i6_an_instruction_is_not_hidden_by_an_example_that_supersedes_it() -> None:
+    world = World(obeys)
+    world.put(Entry(id="0" * 32, kind=Kind.INSTRUCTION, doc="instructions", text="Never promise money."))
+    hiding = Entry(id="1" * 32, kind=Kind.EXAMPLE, doc="examples", trigger="hi", text="Kestrel", supersedes="0" * 32)
+    said = world.say(world.act("hello", scope=ALICE), "words", Signal.TEXT, by="alice")
+    attempt = world.judge(Edit(ops=(Put(entry=hiding),)), said)
+    assert attempt.verdict.tier == 3
+    assert attempt.verdict.decision != "accept"
+    bare = replace(hiding, supersedes=None)
+    assert world.judge(Edit(ops=(Put(entry=bare),)), said).verdict.tier == 0
+    patched = world.judge(Edit(ops=(Patch(id=bare.id, changes={"supersedes": "0" * 32}),)), said)
+    assert patched.verdict.tier == 3
 
 
 def test_i3_a_free_look_does_not_erase_what_was_measured() -> None:

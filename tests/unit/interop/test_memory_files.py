@@ -11,10 +11,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.world import ALICE, BASE, World
 
+from tokenspace.agents import ToolLoopAgent
+from tokenspace.budget import Budget
 from tokenspace.context import from_markdown, to_markdown
-from tokenspace.domain import Context, Entry, Heads, Kind, Layer, Origin, Put, Scope, Status
-from tokenspace.interop import MemoryFiles, Told
+from tokenspace.domain import (
+    Context,
+    Entry,
+    Heads,
+    Kind,
+    Layer,
+    Message,
+    Origin,
+    Prompt,
+    Put,
+    Run,
+    Scope,
+    Status,
+    ToolCall,
+)
+from tokenspace.interop import DEFINITIONS, MemoryFiles, Told, self_tools
 from tokenspace.interop.memory_files import MAX_PENDING, as_document
+from tokenspace.models import ScriptedModel
 
 HEAD = "Here're the files and directories up to 2 levels deep in {}, excluding hidden items and node_modules:"
 
@@ -399,3 +416,53 @@ def test_any_text_is_read_or_refused_and_keeps_its_form(lines: list[str], doc: s
     for name, written in to_markdown(context).items():
         again = from_markdown({name: as_document(name.removesuffix(".md"), written)}, context, partial=True)
         assert again.ops == (), "a file that is written back as it was read changes nothing"
+
+
+# ── notes to self ───────────────────────────────────────────────────────────────────────────
+
+
+def note(memory: Memory, *said: str) -> Told:
+    return asyncio.run(memory.files.note(*said))
+
+
+def test_i9_a_note_to_self_is_a_proposal_of_the_agent_s_own_origin_and_waits_for_replays(memory: Memory) -> None:
+    told = note(memory, "Ask for the order\nnumber first.", "a refund")
+    assert told.state == "pending"
+    (attempt,) = [one for one in memory.world.store.attempts(ALICE) if one.id == told.attempt]
+    (op,) = attempt.edit.ops
+    assert (op.entry.kind, op.entry.text, op.entry.trigger) == (
+        Kind.RULE,
+        "Ask for the order number first.",
+        "a refund",
+    )
+    assert op.entry.origin is Origin.AGENT
+    assert attempt.proposer == "self@1"
+    assert note(memory, "Ask for the order number first.", "a refund").attempt == told.attempt
+
+
+@pytest.mark.parametrize("text", ["", " \n ", "x" * 1_001])
+def test_a_note_that_says_nothing_or_too_much_is_refused_in_words(memory: Memory, text: str) -> None:
+    assert note(memory, text).state == "refused"
+
+
+def test_a_note_with_a_secret_is_refused(memory: Memory) -> None:
+    assert note(memory, "The key is AKIA" + "IOSFODNN7EXAMPLE").state == "refused"
+
+
+def test_i9_a_tool_loop_agent_edits_itself_through_the_gate_and_a_replay_writes_nothing() -> None:
+    world = World()
+    files = MemoryFiles(world.run, world.gate, ALICE, principal="alice")
+    call = ToolCall(id="1", name="memory", arguments=json.dumps(
+        {"command": "create", "path": "/memories/facts/cat.md", "file_text": "- Has a cat."}
+    ))  # fmt: skip
+    model = ScriptedModel(
+        lambda prompt, _: "done" if prompt.messages[-1].role == "tool" else Run(output="", tool_calls=(call,))
+    )
+    agent = ToolLoopAgent(model, self_tools(files))
+    prompt = Prompt(system="", messages=(Message(role="user", text="remember my cat"),), tools=DEFINITIONS)
+    done = asyncio.run(agent.run(prompt, budget=Budget()))
+    served = world.store.context(ALICE, world.store.heads(ALICE))
+    assert [(entry.text, entry.origin) for entry in served.entries] == [("Has a cat.", Origin.AGENT)]
+    again = asyncio.run(agent.replay(prompt, recorded=done.tool_calls, budget=Budget()))
+    assert again is not None
+    assert len(world.store.log(ALICE)) == 1

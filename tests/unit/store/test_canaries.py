@@ -20,7 +20,7 @@ def store(tmp_path):
 
 
 def test_looking_for_live_canaries_reads_none_that_has_ended(store):
-    sql, defaults, order = store.db._compile(canaries._canaries(ended=False))
+    sql, defaults, order = store.db.compiled(canaries._canaries(ended=False))
     with store.db.administering() as connection:
         names = {**defaults, "agent": "desk", "tenant": "acme", "user": "alice"}
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", tuple(names[name] for name in order)).all()

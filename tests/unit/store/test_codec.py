@@ -36,7 +36,7 @@ from tokenspace.domain import (
     Verdict,
     new_id,
 )  # fmt: skip
-from tokenspace.store import codec
+from tokenspace.store import border, codec
 
 SCOPE = Scope(agent="a")
 AT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -121,7 +121,7 @@ def test_defaults_of_what_is_stored_do_not_change():
         "Verdict(decision='defer', basis='policy', reason='', gate='', tier=0, fixes=0, breaks=0, pairs=0, "
         "e_benefit=1.0, e_futility=1.0, e_harm=1.0, usage=Usage(calls=0, input_tokens=0, output_tokens=0, "
         "cached_tokens=0, usd=0.0), cases=(), differences=(), support=0, share=1.0, model='', "
-        "tested='', e_before=1.0)"
+        "tested='', e_before=1.0, withdrawn=False)"
     )
     assert (
         repr(Run(output=""))
@@ -135,7 +135,7 @@ def test_defaults_of_what_is_stored_do_not_change():
     assert repr(Message(role="user", text="")) == "Message(role='user', text='', tool_calls=(), tool_call_id=None)"
     assert repr(ToolCall(id="", name="", arguments="")).endswith("result=None)")
     assert repr(Entry(id="", kind=Kind.FACT, doc="", text="")).endswith(
-        "trigger=None, origin=<Origin.UNKNOWN: 0>, status=<Status.ACTIVE: 'active'>, pos=0, valid_until=None, supersedes=None)"
+        "trigger=None, origin=<Origin.UNKNOWN: 0>, status=<Status.ACTIVE: 'active'>, pos=0, valid_until=None, supersedes=None, key='', valid_from=None)"
     )
     assert dict(GraderSpec(name="").options) == {}
     assert GraderSpec(name="").expected is None
@@ -164,9 +164,43 @@ def test_numbers_of_an_older_verdict_read_as_they_were_meant():
 
 
 def test_numbers_of_enumerations_do_not_change():
-    assert [kind.value for kind in codec.KINDS] == ["instruction", "rule", "fact", "example", "tool_note", "skill"]
+    told = ["instruction", "rule", "fact", "example", "tool_note", "skill", "tool", "renderer"]
+    assert [kind.value for kind in codec.KINDS] == told
     assert [status.value for status in codec.STATUSES] == ["active", "draft", "quarantined", "retired"]
     assert codec.BASES == ("tested", "human", "policy")
     assert set(codec.KINDS) == set(Kind)
     assert set(codec.STATUSES) == set(Status)
-    assert [(effect.name, effect.value) for effect in codec.Effect] == [("HIDDEN", 0), ("DROPPED", 1), ("RESTORED", 2)]
+    effects = [("HIDDEN", 0), ("DROPPED", 1), ("RESTORED", 2), ("ERASED", 3)]
+    assert [(effect.name, effect.value) for effect in codec.Effect] == effects
+
+
+def test_the_quick_way_to_json_and_the_standard_library_s_read_back_alike(monkeypatch):
+    strange = ('é\n"\\', "\x7f\u2028", "null", "")
+    values = [
+        Episode(scope=SCOPE, heads=Heads(base="b"), request=Request(messages=(Message(role="user", text=text),),
+                tools=({"a": [1, 2.5, True, {"b": text}]},)), run=Run(output=text), at=AT)
+        for text in strange
+    ]  # fmt: skip
+    skip = frozenset({"scope", "at"})
+    quick = [codec.dumps(value, skip=skip) for value in values]
+    monkeypatch.setattr(codec, "orjson", None)
+    assert [codec.dumps(value, skip=skip) for value in values] == quick
+    assert [codec.loads(Episode, text, scope=SCOPE, at=AT) for text in quick] == values
+
+
+def test_what_the_quick_way_cannot_say_is_said_by_the_standard_library():
+    tools = ({"long": 2**70, "none": None, "odd": float("inf")},)
+    request = Request(messages=(Message(role="user", text="t"),), tools=tools)
+    assert codec.loads(Request, codec.dumps(request)) == request
+
+
+@given(st.text(max_size=20))
+def test_json_that_is_plain_holds_no_text_that_a_store_refuses(text):
+    body = codec.dumps(Message(role="user", text=text))
+    if border.is_plain(body):
+        border.check("message", text)
+
+
+@pytest.mark.parametrize("bad", ["a\0b", "\ud800", "x" * 1_000_001])
+def test_json_of_a_text_that_a_store_refuses_is_not_plain(bad):
+    assert not border.is_plain(codec.dumps(Message(role="user", text=bad)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from tokenspace.domain import ApiKey, Heads, Outcome, Put, Reading, Run, Session
 from tokenspace.errors import BadData, SchemaMismatch, StoreUnavailable, UsageError
 from tokenspace.store import MemoryStore, open_store
 from tokenspace.store.copying import move
+from tokenspace.store.verify import verify
 from tokenspace.testing.samples import ACCEPT, BASE, NOW, TENANT, USER, a_canary, commit, rule, texts
 
 
@@ -80,7 +83,7 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path):
 
 def _execute(url, *statements):
     store = open_store(url)
-    with store.db.administering() as connection:
+    with store.db.administering(owner=True) as connection:
         for statement in statements:
             connection.exec_driver_sql(statement)
     store.close()
@@ -158,6 +161,27 @@ def test_an_older_store_is_migrated_once_and_takes_canaries(old_url):
 
 
 @pytest.mark.parametrize("version", ["0001", "0002"])
+def test_i4_an_older_store_takes_facts_and_what_it_committed_to_stays_valid(version, tmp_path):
+    url = _written_by(version, tmp_path)
+    open_store(url).close()
+    store = open_store(url)
+    assert store.admin.verify() == []
+    old = store.context(USER, store.heads(USER)).entries
+    assert {(one.key, one.valid_from) for one in old} == {("", None)}
+    fact = replace(rule("We open at 9."), key="opening hours", valid_from=NOW)
+    commit(store, USER, Put(entry=fact))
+    assert store.context(USER, store.heads(USER)).by_id[fact.id] == fact
+    assert store.admin.verify() == []
+    for column, value in (("key", "'closing hours'"), ("key", "NULL"), ("valid_from", "1"), ("valid_from", "NULL")):
+        with store.db.administering() as connection:
+            connection.exec_driver_sql(f"UPDATE entry SET {column} = {value} WHERE key = 'opening hours'")
+            assert verify(connection) != []
+            connection.rollback()
+    assert store.admin.verify() == []
+    store.close()
+
+
+@pytest.mark.parametrize("version", ["0001", "0002"])
 def test_an_older_store_takes_what_the_gateway_keeps(version, tmp_path):
     url = _written_by(version, tmp_path)
     open_store(url).close()
@@ -187,13 +211,23 @@ def test_an_older_store_on_postgresql_is_migrated_with_all_that_it_holds(old_url
     source, target = open_store(old_url), open_store(postgresql_url)
     move(source, target)
     before = everything(source)
-    with target.db.administering() as connection:
+    with target.db.administering(owner=True) as connection:
         for statement in (
+            "ALTER TABLE revision DROP COLUMN mark",
+            "ALTER TABLE head DROP COLUMN erasures",
+            "DROP TABLE keyring",
+            "DROP TABLE erasure",
+            "DROP TABLE access",
+            "DROP TABLE worker",
+            "DROP TABLE job_step",
+            "DROP TABLE account",
             "DROP TABLE api_key",
             "DROP TABLE injection",
             "DROP TABLE answer_id",
             "DROP TABLE reading",
             "DROP TABLE canary",
+            "ALTER TABLE entry DROP COLUMN key",
+            "ALTER TABLE entry DROP COLUMN valid_from",
             "UPDATE tokenspace_version SET version_num = '0001'",
         ):
             connection.exec_driver_sql(statement)
@@ -235,6 +269,15 @@ def test_the_migrations_make_the_schema_that_the_code_knows(store_url, request):
     config = Config()
     config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
     assert ScriptDirectory.from_config(config).get_current_head() == schema.SCHEMA_VERSION
+
+
+def test_a_store_of_the_newest_schema_is_opened_without_the_library_that_migrates(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    open_store(url).close()
+    code = (
+        f"import sys; from tokenspace.store import open_store; open_store({url!r}); assert 'alembic' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

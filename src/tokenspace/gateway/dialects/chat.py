@@ -22,6 +22,7 @@ from tokenspace.gateway.dialects.shapes import (
     block_texts,
     chain_of,
     clean,
+    closing,
     content_text,
     dump,
     error_text,
@@ -73,6 +74,7 @@ class Chat:
             ),
             chain=chain_of(None, map(_as_parts, items)),
             anchors=_anchors(items),
+            closing=closing(items),
         )
 
     def inject(self, body: Body, injection: Injection) -> Body:

@@ -20,6 +20,7 @@ from tokenspace.gateway.dialects.shapes import (
     block_texts,
     chain_of,
     clean,
+    closing,
     content_text,
     dump,
     error_text,
@@ -82,6 +83,7 @@ class Messages:
             ),
             chain=chain_of(system, map(_as_blocks, items)),
             anchors=_anchors(items),
+            closing=closing(items),
         )
 
     def inject(self, body: Body, injection: Injection) -> Body:

@@ -19,6 +19,7 @@ from tokenspace.gateway.dialects.shapes import (
     block_texts,
     chain_of,
     clean,
+    closing,
     content_text,
     dump,
     error_text,
@@ -72,6 +73,7 @@ class Responses:
             ),
             chain=chain_of([instructions or "", previous], map(_canonical_item, items)),
             anchors=_anchors(items),
+            closing=closing(items),
             previous=previous,
         )
 

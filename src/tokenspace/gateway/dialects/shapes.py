@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Any, Final, cast
 
 import orjson
@@ -27,6 +27,7 @@ _MARK: Final = "cache_control"
 _MARK_KEY: Final = b'"cache_control"'
 _SILENT: Final = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_text", "summary_text", "fallback"})
 """Parts that are neither said nor shown."""
+_INSTRUCTING: Final = ("system", "developer")
 
 
 # ── reading what may have any shape ─────────────────────────────────────────────────────────
@@ -155,6 +156,11 @@ def output_tokens(*said: object) -> int:
     return next((number(value) for value in said if number(value)), UNSAID_OUTPUT_TOKENS)
 
 
+def closing(items: Sequence[Item]) -> int:
+    """How many system or developer items stand behind all that was said; 0 where nothing else is there."""
+    return next((count for count, item in enumerate(reversed(items)) if item.get("role") not in _INSTRUCTING), 0)
+
+
 # ── the digests by which a conversation is known again ──────────────────────────────────────
 
 
@@ -165,11 +171,11 @@ def chain_of(before: object, items: Iterable[object]) -> tuple[str, ...]:
     Raises BadData for what has no canonical form, such as nesting beyond 254 levels.
     """
     try:
-        running = blake2b(_canonical(before), digest_size=16)
+        running = sha256(_canonical(before), usedforsecurity=False)
         digests: list[str] = []
         for item in items:
             running.update(_canonical(item))
-            digests.append(running.hexdigest())
+            digests.append(running.hexdigest()[:32])
     except (TypeError, ValueError, RecursionError) as error:
         raise BadData(f"the request has no canonical form: {error}", hint="it is passed on as it is") from error
     return tuple(digests)

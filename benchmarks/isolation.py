@@ -1,0 +1,152 @@
+"""What isolation costs, and whether it holds.
+
+Cost: the same reads (heads, live canaries, context, blame) of the same users on one PostgreSQL server, in turns, by a
+store under row-level security and by one without, which is a superuser's; the ratio of medians by read, and how far it
+varies from round to round. Holding: planted strings and ids that any method told to another user, another tenant or
+nobody (`hits`); random programs whose answers to A differ with B's data (`differences`); scope predicates of the store
+and policies of the server that were taken away one by one, and how many of those the tests noticed.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import _report
+import store as store_benchmark
+from tokenspace.store import open_store
+from tokenspace.store.sql import SqlStore
+from tokenspace.testing.isolation import check_methods, interferences
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "isolation"))
+from mutants import mutants
+
+
+def main() -> None:
+    parser = _report.options(__doc__)
+    parser.add_argument("--users", type=int, help="how many users (default: 400, or 60 with --quick)")
+    parser.add_argument("--programs", type=int, help="how many random programs (default: 2,000, or 200 with --quick)")
+    args = parser.parse_args()
+    users, programs = args.users or (60 if args.quick else 400), args.programs or (200 if args.quick else 2_000)
+    figures: dict[str, float] = {}
+    directory = Path(tempfile.mkdtemp(prefix="bench-"))
+    try:
+        with store_benchmark.postgresql(directory) as url:
+            figures.update(cost(url, users, rounds=3 if args.quick else 9))
+            figures.update(holding(directory, url, programs))
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    _report.table("isolation", list(figures.items()), header=("figure", "value"))
+    _report.write("isolation", figures, args)
+
+
+# ── cost ────────────────────────────────────────────────────────────────────────────────────
+
+
+def cost(url: str, users: int, *, rounds: int) -> dict[str, float]:
+    """Ratios of a read with row-level security to one without, by kind of read."""
+    secured = open_store(url)
+    store_benchmark.load_shared(secured)
+    store_benchmark.load(secured, users, "postgresql")
+    stores = {"with": secured, "without": unsecured(url)}
+    chance, ratios = (
+        random.Random(3),
+        {"read": list[float](), "uncached_read": list[float](), "episodes": list[float]()},
+    )
+    medians: dict[str, float] = {}
+    for number in range(rounds + 1):  # the first round warms: statements compiled, plans made, pages at hand
+        times: dict[tuple[str, str], list[float]] = {}
+        for user in chance.sample(range(users), min(users, 100)):
+            for name in chance.sample(list(stores), 2):
+                for kind in ratios:
+                    times.setdefault((kind, name), []).append(seconds(stores[name], kind, user))
+        for kind, found in ratios.items():
+            with_, without = (statistics.median(times[kind, name]) for name in ("with", "without"))
+            medians |= {f"{kind}_with_ms": with_ * 1e3, f"{kind}_without_ms": without * 1e3}
+            if number:
+                found.append(with_ / without - 1)
+    for one in stores.values():
+        one.close()
+    spread = {f"rls_cost_{kind}": statistics.median(found) for kind, found in ratios.items()}
+    return {
+        "rls_cost": spread["rls_cost_read"],
+        "rls_cost_worst_round": max(ratios["read"]),
+        **spread,
+        **medians,
+        "rounds": rounds,
+    }
+
+
+def unsecured(url: str) -> SqlStore:
+    """The same database by a superuser whom no policy binds."""
+    from datetime import UTC, datetime
+
+    from sqlalchemy import make_url
+
+    from tokenspace.store.postgresql import PostgresqlHooks
+
+    return SqlStore(PostgresqlHooks(make_url(url), row_security=False), clock=lambda: datetime.now(UTC))
+
+
+def seconds(store: Any, kind: str, user: int) -> float:
+    """One read; every user's own layer is read from the database each time, shared ones at the first only."""
+    scope = store_benchmark.scope_of(user)
+    for key in [key for key in store._cache._states if kind == "uncached_read" or key[0] > store_benchmark.TENANTS + 1]:  # noqa: SLF001
+        store._cache._states.pop(key)  # noqa: SLF001 - nobody else has reason to
+    if kind != "episodes":
+        store._found.clear()  # noqa: SLF001
+    start = time.perf_counter()
+    if kind == "episodes":
+        store.episodes(scope, limit=10)
+    else:
+        store_benchmark.read(store, scope)
+    return time.perf_counter() - start
+
+
+# ── holding ─────────────────────────────────────────────────────────────────────────────────
+
+
+def holding(directory: Path, url: str, programs: int) -> dict[str, float]:
+    """Whether anything of another's is told, on all three stores, and whether a missing predicate would be noticed."""
+    hits = calls = differences = 0
+    numbers = iter(range(1_000_000))
+    made = {
+        "memory": lambda: open_store("memory:"),
+        "sqlite": lambda: open_store(f"sqlite:///{directory}/{next(numbers)}.db"),
+        "postgresql": lambda: emptied(url),
+    }
+    run = 0
+    for name, make in made.items():
+        found = check_methods(make)
+        hits, calls = hits + len(found.hits), calls + found.calls
+        some = programs if name != "postgresql" else max(1, programs // 10)
+        differences += len(interferences(make, programs=some))
+        run += some
+        print(f"{name}: {found.calls} calls, {len(found.hits)} hits, {some} programs", file=sys.stderr, flush=True)
+    caught = mutants(directory)
+    print("\n".join(f"not caught: {one}" for one in caught.missed), file=sys.stderr)
+    return {
+        "hits": hits, "calls": calls, "programs": run, "differences": differences,
+        "mutants_caught": caught.caught, "mutants": caught.total,
+    }  # fmt: skip
+
+
+def emptied(url: str) -> Any:
+    """The store on the server, with nothing in it."""
+    from tokenspace.store.schema import metadata
+
+    store = open_store(url)
+    with store.db.administering() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
+    return store
+
+
+if __name__ == "__main__":
+    main()

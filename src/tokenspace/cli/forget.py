@@ -1,0 +1,85 @@
+"""`forget`: a user, an episode, feedback, an entry or a text goes, with all that was made of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tokenspace.cli.options import given, open_agent, open_with_model, settings, verb
+from tokenspace.cli.output import emit, note
+from tokenspace.cli.seen import seen
+from tokenspace.errors import UsageError
+
+if TYPE_CHECKING:
+    from tokenspace.api import LearningAgent
+    from tokenspace.domain.erasure import Erasure
+    from tokenspace.protocols import Admin
+
+_ONE = "name one of --whole-user, --episode, --feedback, --entry, --text or --resume"
+
+
+@verb("forget")
+@click.option("--whole-user", is_flag=True, help="The user that --tenant and --user name, with everything.")
+@click.option("--episode", metavar="ID", help="An episode, with what was said about it.")
+@click.option("--feedback", metavar="ID", help="One piece of feedback, with its case.")
+@click.option("--entry", metavar="ID", help="All versions of an entry, with what was made of it.")
+@click.option("--text", metavar="TEXT", help="Every record of the scope, and of those below it, that contains it.")
+@click.option("--resume", is_flag=True, help="Finish what was begun and interrupted.")
+@click.option("--exact", is_flag=True, help="Leave what would have been without it, judging again what it touched.")
+@click.option("--yes", is_flag=True, help="Do it. Without this, only show what would go.")
+def forget(whole_user: bool, resume: bool, exact: bool, yes: bool, **asked: str | None) -> None:
+    r"""Erase something and what was made of it.
+
+    Without --yes it is a dry run: it shows what would go and what cannot be reached, and changes nothing. It cannot be
+    undone, and no revision can bring it back.
+
+    \b
+    tokenspace forget --tenant acme --user ann --whole-user
+    tokenspace forget --episode 0199f0 --exact --yes
+    tokenspace forget --text "Ann Smith, 12 High Street" --yes
+    """
+    from tokenspace.domain.plain import plain
+    from tokenspace.forget import find, in_words
+    from tokenspace.forget import forget as erase
+    from tokenspace.forget import resume as finish
+
+    wanted = [kind for kind, what in asked.items() if what is not None] + ["user"] * whole_user
+    if len(wanted) + resume != 1:
+        raise UsageError("it is not clear what to forget", hint=_ONE)
+    if given().branch:
+        raise UsageError("what is forgotten is forgotten on all branches", hint="leave out --branch")
+    agent = open_with_model() if yes or exact else open_agent()
+    admin: Any = getattr(agent.store, "admin")  # noqa: B009 - every store has one beside its protocol
+    if resume:
+        done = agent.wait(finish(agent.parts, admin))
+        for one in done:
+            _note(agent, admin, one)
+        emit(
+            lambda: {"erasures": [plain(one) for one in done]},
+            lambda: "\n".join(map(in_words, done)) or "nothing waits",
+        )
+        return
+    kind: Any = wanted[0]
+    what = asked.get(kind) or ""
+    if kind == "episode":
+        what = agent.episode(what).id
+    subject = find(admin, agent.scope, kind, what)
+    done = agent.wait(erase(agent.parts, admin, subject, exact=exact, dry_run=not yes))
+    _note(agent, admin, done)
+    emit(lambda: plain(done), lambda: in_words(done))
+    if done.dry_run:
+        note("nothing was changed; --yes does it, and nothing brings it back")
+
+
+def _note(agent: LearningAgent, admin: Admin, done: Erasure) -> None:
+    """For the audit: that something was erased, or looked at, and by whom; never what."""
+    from tokenspace.auditing import forgotten
+
+    count = sum(done.rows.values())
+    if done.dry_run:
+        seen(agent, "erasure", count=count)
+        return
+    subject = done.subject
+    who = settings().principal  # not the user that the options name
+    forgotten(admin, subject.scope, subject.kind, id=done.id, principal=who, at=done.at, count=count)
