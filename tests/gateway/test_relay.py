@@ -224,6 +224,7 @@ def test_every_answer_says_what_we_did() -> None:
             async with client.post(CHAT, json=BODY) as answer:
                 assert answer.headers["x-tokenspace-episode"] == kept[0].episode
                 assert answer.headers["x-tokenspace-revision"] == "r1,-,r3"
+                assert answer.headers["x-tokenspace-taint"] == "operator"
                 assert float(answer.headers["x-tokenspace-overhead-ms"]) >= 0
             assert b"LEARNED" in provider.asked[0].body
             assert kept[0].injection is not None

@@ -62,7 +62,7 @@ def init() -> None:
         values = {key: getattr(said, key) for key in ("agent", "model", "store", "tenant", "user")}
         config.write_text(config_text({"agent": Path.cwd().name, **{k: v for k, v in values.items() if v}}), "utf-8")
         (folder / ".gitignore").write_text(
-            "# What was said to the agent is nobody else's business.\nstore.db*\n", "utf-8"
+            "# What was said to the agent is nobody else's business.\nstore.db*\nkeys/\n", "utf-8"
         )
     made = settings()
     fresh = _make_store(made)

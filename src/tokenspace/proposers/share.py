@@ -34,8 +34,8 @@ ANSWER_WORDS: Final = 12
 _PLAIN: Final = re.compile(r"[\w .,:;%€$£#+()/-]{1,80}")
 _LITTLE: Final = """
     a about an and are as at be been but by can could did do does for from get got had has have hello hey hi how i if in
-    is it its me my no not of off on or our out please she he so some than thank thanks that the their them then there they
-    this to too up us was we were what when where which who why will with would yes you your
+    is it its me my no not of off on or our out please she he so some than thank thanks that the their them then there
+    they this to too up us was we were what when where which who why will with would yes you your
 """
 _COMMON: Final = frozenset(_LITTLE.split())
 

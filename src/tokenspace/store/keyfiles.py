@@ -106,6 +106,13 @@ def cipher(key: bytes) -> Cipher:
     return AESGCM(key)
 
 
+def refusals() -> tuple[type[Exception], ...]:
+    """What a cipher raises for what was not encrypted with its key, or was altered."""
+    from cryptography.exceptions import InvalidTag
+
+    return (InvalidTag,)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Key:
     """A key and its random id, which what was encrypted with it names. It is not shown in a traceback."""

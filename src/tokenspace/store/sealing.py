@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from tokenspace.domain import Scope
 from tokenspace.errors import CorruptLedger, NotFound, StoreUnavailable
-from tokenspace.store.keyfiles import ID_BYTES, NONCE_BYTES, Cipher, KeyFolder, Mark, Ring, cipher
+from tokenspace.store.keyfiles import ID_BYTES, NONCE_BYTES, Cipher, KeyFolder, Mark, Ring, cipher, refusals
 
 Body = str | bytes
 """What a column of bodies holds."""
@@ -37,6 +37,7 @@ _VERSION: Final = b"\x01"
 _SEALED: Final = _VERSION.decode()
 _ESCAPE: Final = "\x02"
 """Before a text that is kept unsealed and begins like a sealed body: no JSON does."""
+_MARKS: Final = frozenset({_SEALED, _ESCAPE})
 _HEAD: Final = 1 + ID_BYTES
 _TEXT_AT: Final = _HEAD + NONCE_BYTES
 
@@ -54,6 +55,7 @@ class _Held:
     mark: Mark | None
     id: bytes = b""
     cipher: Cipher | None = None
+    refusals: tuple[type[Exception], ...] = ()
 
 
 class Seals:
@@ -78,7 +80,7 @@ class Seals:
         """What to keep for a text: sealed for a user, as it is for a shared scope. Raises `StoreUnavailable`."""
         held = self._for_writing(scope) if scope.user and not self._off else None
         if held is None or held.cipher is None:
-            return _ESCAPE + text if text[:1] in {_SEALED, _ESCAPE} else text
+            return _ESCAPE + text if text[:1] in _MARKS else text
         nonce = os.urandom(NONCE_BYTES)
         made = held.id + nonce + held.cipher.encrypt(nonce, text.encode(), _bound(held, table, id))
         return _VERSION + made if self._binary else _SEALED + binascii.b2a_base64(made, newline=False).decode("ascii")
@@ -89,28 +91,39 @@ class Seals:
         Raises `Erased` if its key was destroyed, `NotFound` if its key is not here, `CorruptLedger` for a body that was
         altered or moved, `StoreUnavailable` where a key cannot be read.
         """
-        if isinstance(body, str) and not body.startswith(_SEALED):
-            return body[1:] if body.startswith(_ESCAPE) else body
-        raw = _raw(body)
+        if isinstance(body, str) and body[:1] != _SEALED:
+            return body[1:] if body[:1] == _ESCAPE else body
         held = self._current(scope)
+        return self._open(held, scope, table, body, _bound(held, table, id))
+
+    def _open(self, held: _Held, scope: Scope, table: str, body: Body, bound: bytes) -> str:
+        raw = _raw(body)
         if held.cipher is None or held.id != raw[1:_HEAD]:
             raise self._missing(scope, table, raw[1:_HEAD])
-        from cryptography.exceptions import InvalidTag
-
         try:
-            plain = held.cipher.decrypt(raw[_HEAD:_TEXT_AT], raw[_TEXT_AT:], _bound(held, table, id))
-        except (InvalidTag, ValueError):  # cut off in its nonce or its tag
+            return held.cipher.decrypt(raw[_HEAD:_TEXT_AT], raw[_TEXT_AT:], bound).decode()
+        except (*held.refusals, ValueError):  # ValueError: it was cut off in its nonce
             raise _altered(scope, table) from None
-        return plain.decode()
 
     def opened(
         self, scope: Scope, table: str, rows: Iterable[tuple[Any, ...]], *, id: int = 0, body: int = 2
     ) -> list[tuple[Any, ...]]:
         """Rows with their bodies as texts, without those whose key was destroyed; `id` and `body` say which columns."""
         found: list[tuple[Any, ...]] = []
+        held, bound = None, b""
         for row in rows:
+            kept = row[body]
+            if isinstance(kept, str) and kept[:1] not in _MARKS:
+                found.append(row)
+                continue
             try:
-                text = self.unseal(scope, table, row[id], row[body])
+                if isinstance(kept, str) and kept[:1] == _ESCAPE:
+                    text = kept[1:]
+                else:
+                    if held is None:  # one look into the folder for all of them
+                        held = self._current(scope)
+                        bound = _bound(held, table, b"")
+                    text = self._open(held, scope, table, kept, bound + row[id])
             except Erased:
                 continue
             found.append((*row[:body], text, *row[body + 1 :]))
@@ -168,7 +181,7 @@ class Seals:
         key = None if self.folder is None or mark is None else self.folder.find(name)
         held = _Held(name, _whose(scope), mark)
         if key is not None:
-            held = replace(held, id=key.id, cipher=cipher(key.secret))
+            held = replace(held, id=key.id, cipher=cipher(key.secret), refusals=refusals())
         with self._lock:
             self._held[scope] = held
             self._held.move_to_end(scope)
