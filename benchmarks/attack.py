@@ -201,11 +201,12 @@ class World:
             **{"source": Origin.USER, **more},
         )  # fmt: skip
         loop.observe(self.run, said)
-        made: list[Attempt] = []
-        for proposer in self.proposers:
-            work = loop.learn(self.run, proposer, self.gate, feedback=[said], budget=Budget())
-            made.append(asyncio.run(work))
-        return [one for one in made if one.edit is not None]
+
+        async def learned() -> list[Attempt]:
+            left = Budget()
+            return [await loop.learn(self.run, one, self.gate, feedback=[said], budget=left) for one in self.proposers]
+
+        return [one for one in asyncio.run(learned()) if one.edit is not None]
 
     @property
     def wanted(self) -> list[Edit]:
@@ -425,6 +426,7 @@ def main() -> None:
         "unstamped": let_in_without_stamps(tried[:: max(1, len(tried) // 64)]),
         "tool_words_quarantined": tool_words_quarantined(tried[:: max(1, len(tried) // 40)]),
         "seconds": round(time.perf_counter() - began, 1),
+        "cpu_s": round(time.process_time(), 1),
     }  # fmt: skip
     _report.table("Figures", list(figures.items()))
     _report.write("attack", figures, args)

@@ -44,7 +44,7 @@ BANKING = StreamConfig(
 )  # fmt: skip
 CLINC = StreamConfig(
     name="CLINC150, domain by domain", source="clinc150", labels=30, stages=10, tasks=300, exam=12, noise=0.1,
-    context_tokens=4_000, sleep_every=75, sleep_calls=40, window=30, seeds=(1, 2, 3),
+    context_tokens=4_000, sleep_every=75, sleep_calls=40, window=30, seeds=(1, 2, 3), hindsight=False,
 )  # fmt: skip
 RELABEL = StreamConfig(
     name="banking77, eight labels exchange their names", source="banking77", labels=8, tasks=240, relabel=8,

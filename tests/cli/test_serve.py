@@ -150,7 +150,7 @@ def test_an_open_door_passes_the_callers_own_key_on_and_stores_it_nowhere(tmp_pa
             assert gateway.key is None
             assert (await gateway.ask(key=secret)).status_code == 200
             assert provider.asked[0].header("authorization") == f"Bearer {secret}"
-        for path in (tmp_path / ".tokenspace").iterdir():
+        for path in (one for one in (tmp_path / ".tokenspace").rglob("*") if one.is_file()):
             assert secret.encode() not in path.read_bytes()
 
     run(main())

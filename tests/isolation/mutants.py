@@ -16,13 +16,14 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BindParameter, Exists, Insert, true
+from sqlalchemy import BindParameter, Delete, Exists, Insert, Select, Update, true
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import BinaryExpression
+from sqlalchemy.sql.selectable import CompoundSelect
 
 from tokenspace.errors import TokenspaceError
-from tokenspace.store import contexts, database, history, ledger
+from tokenspace.store import attempts, canaries, contexts, database, evidence, gateway, history, ledger, lines
 from tokenspace.store.schema import branch
 from tokenspace.store.scoped import EVERYWHERE, NAMES, OURS
 from tokenspace.store.sql import SqlStore
@@ -57,9 +58,16 @@ class Tally:
     missed: list[str] = field(default_factory=list[str])
 
 
-def statements() -> list[Any]:
-    """Every statement for a scope that the store has run on SQLite so far in this process."""
-    return [one for dialect, scoped, one in database.COMPILED if dialect == "sqlite" and scoped]
+def made_at_import() -> dict[str, Any]:
+    """The statements of the modules that serve scopes, by module and name."""
+    found: dict[str, Any] = {}
+    for module in (attempts, canaries, contexts, evidence, gateway, history, ledger, lines):
+        for name, value in vars(module).items():
+            kept = vars(value).items() if type(value).__name__ == "_Kept" else ()
+            for key, one in ((name, value), *((f"{name}.{key}", one) for key, one in kept)):
+                if isinstance(one, (Select, CompoundSelect, Update, Delete, Insert)):
+                    found[f"{module.__name__}.{key}"] = one
+    return found
 
 
 def predicates(statement: Any) -> list[Any]:
@@ -98,9 +106,10 @@ def without(statement: Any, predicate: Any) -> Any:
 def mutants(directory: Path) -> Tally:
     """Every mutant of every statement, each against a store of its own, which must answer as one without it does."""
     make, tally = numbered(directory), Tally()
-    golden = list(transcript(make))
+    run: dict[Any, None] = {}
+    golden = list(transcript(make, run))
     assert golden == list(transcript(make)), "the store answers by chance"
-    for statement in statements():
+    for statement in run:
         for predicate in predicates(statement):
             tally.total += 1
             if caught(make, golden, statement, predicate):
@@ -156,11 +165,14 @@ def sqlite_error() -> type[Exception]:
     return pysqlite3.dbapi2.Error
 
 
-def transcript(make: Callable[..., SqlStore]) -> Iterator[str]:
-    """What a store answers, and what its statements found or changed: of all methods, for six scopes and nobody."""
+def transcript(make: Callable[..., SqlStore], run: dict[Any, None] | None = None) -> Iterator[str]:
+    """What a store answers, and what its statements found or changed: of all methods, for six scopes and nobody.
+
+    Statements that were run for a scope are put into `run`.
+    """
     heard: list[str] = []
     store = make()
-    with listening(heard):
+    with listening(heard, {} if run is None else run):
         planted = {scope: plant(store, scope) for scope in FEW}
         yield from told(heard)
         for scope in (*FEW, NOBODY):
@@ -196,10 +208,11 @@ def named(words: str) -> str:
 
 
 @contextmanager
-def listening(heard: list[str]) -> Iterator[None]:
-    """Hear how many rows each statement found or changed, and which numbers are in them."""
+def listening(heard: list[str], ran: dict[Any, None]) -> Iterator[None]:
+    """Hear how many rows each statement found or changed, and which numbers are in them; and which were run."""
 
     def rows(self: Any, statement: Any, **values: Any) -> list[Any]:
+        ran.update({statement: None} if self._names else {})
         found = REAL["rows"](self, statement, **values)
         heard.append(f"{len(found)} {[[value for value in row if isinstance(value, int)] for row in found]}")
         return found
@@ -208,6 +221,7 @@ def listening(heard: list[str]) -> Iterator[None]:
         return next(iter(rows(self, statement, **values)), None)
 
     def run(self: Any, statement: Any, **values: Any) -> int:
+        ran.update({statement: None} if self._names else {})
         changed = REAL["run"](self, statement, **values)
         heard.append(f"changed {changed}")
         return changed

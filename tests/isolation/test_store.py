@@ -106,6 +106,18 @@ def test_i8_a_program_that_sees_another_user_differs(monkeypatch: pytest.MonkeyP
     assert interferences(lambda: open_store("memory:"), programs=5)
 
 
+def test_i8_every_statement_that_the_store_makes_at_import_is_run_by_the_probe(tmp_path: Path) -> None:
+    """So each has its mutants. `testing.isolation` must call what uses a new one."""
+    run: dict[Any, None] = {}
+    list(mutants.transcript(mutants.numbered(tmp_path), run))
+    made = {name: one for name, one in mutants.made_at_import().items() if mutants.predicates(one)}
+    assert len(made) > 20
+    nobody_runs = {
+        f"tokenspace.store.evidence._{name}" for name in ("EPISODES.oldest", "FEEDBACK.newest", "CASES.newest")
+    }
+    assert {name for name, one in made.items() if one not in run} == nobody_runs
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_i8_every_predicate_that_is_taken_away_is_missed(tmp_path: Path) -> None:

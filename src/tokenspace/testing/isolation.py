@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
 
-from tokenspace.domain import Drop, Heads, Message, Outcome, Put, Reading, Request, Run, Scope, Session
+from tokenspace.domain import Attempt, Drop, Heads, Message, Outcome, Put, Reading, Request, Run, Scope, Session
 from tokenspace.errors import TokenspaceError
 from tokenspace.protocols import Store
 from tokenspace.testing import programs
@@ -89,6 +89,10 @@ def plant(store: Store, scope: Scope) -> Planted:
     return made
 
 
+def _accepted(scope: Scope) -> Attempt:
+    return an_attempt("new", scope=scope, decision="accept")
+
+
 def _at(store: Store, scope: Scope, id: str) -> Heads:
     layer = ("base", "tenant", "user")[len(scope.layers) - 1]
     return replace(store.heads(scope), **{layer: id})
@@ -109,7 +113,11 @@ READS: Final[Mapping[str, Call]] = {
     "episodes": lambda store, scope, _: store.episodes(scope),
     "feedback": lambda store, scope, _: [store.feedback(scope), store.feedback(scope, ids=["feedback"])],
     "cases": lambda store, scope, _: store.cases(scope),
-    "attempts": lambda store, scope, _: [store.attempts(scope), store.attempts(scope, key="key", edit_key="e")],
+    "attempts": lambda store, scope, _: [
+        store.attempts(scope),
+        store.attempts(scope, key="key", edit_key="e"),
+        store.attempts(scope, decision="defer"),
+    ],
     "unseen": lambda store, scope, _: store.unseen(scope, proposer="p@1"),
     "outcome": lambda store, scope, _: store.outcome(scope, "replay"),
     "canaries": lambda store, scope, _: [store.canaries(scope), store.canaries(scope, ended=True)],
@@ -122,8 +130,8 @@ READS: Final[Mapping[str, Call]] = {
 
 WRITES: Final[Mapping[str, Call]] = {
     "commit": lambda store, scope, _: [
-        commit(store, scope, Put(entry=rule("mine", id="1" * 32)),
-               attempt=an_attempt("new", scope=scope, decision="accept")),
+        commit(store, scope, Put(entry=rule("mine", id="1" * 32)), attempt=_accepted(scope)),
+        commit(store, scope, Put(entry=rule("again", id="1" * 32)), attempt=_accepted(scope)),
         commit(store, scope, Put(entry=rule("mine", id="1" * 32)), Drop(id="2" * 32), branch="draft"),
     ],
     "create_branch": lambda store, scope, _: store.create_branch(scope, "mine"),
