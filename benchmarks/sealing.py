@@ -1,8 +1,8 @@
 """What it costs to seal what users say: each operation of a store with keys over the same of one without.
 
 Two stores of the same kind hold the same rows; operations on them alternate, in an order drawn anew each time, so that
-noise hits both; the figure is the ratio of the medians, less one, and its median over rounds. Reads, which are short,
-are done ten times as often. Episodes of about 2 KB
+noise hits both; the figure is the median of the ratios of neighbours, less one, over all rounds but the first. Reads,
+which are short, are done ten times as often. Episodes of about 2 KB
 (a question, some context, an answer) are written durably one by one (`write`) and 50 in a transaction (`batch`), and
 read ten at a time (`read`), by users who each have an own key; most of the time their keys are at hand. `first_ms` is
 what a new user's key costs once. `plain_traces` counts canaries in the files of the sealed SQLite store, and in a copy
@@ -91,7 +91,8 @@ def measure(directory: Path, urls: dict[str, str], turns: int, rounds: int, pref
             sealed, plain = statistics.median(times["sealed"]), statistics.median(times["plain"])
             medians |= {f"{prefix}{kind}_sealed_ms": sealed * 1e3, f"{prefix}{kind}_plain_ms": plain * 1e3}
             if number:
-                found[kind].append(sealed / plain - 1)
+                pairs = zip(times["sealed"], times["plain"], strict=True)
+                found[kind] += [with_keys / without - 1 for with_keys, without in pairs]
     first = statistics.median(
         seconds(stores["sealed"], "write", scope_of(1_000 + n)) - seconds(stores["plain"], "write", scope_of(1_000 + n))
         for n in range(10)

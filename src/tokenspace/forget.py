@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from tokenspace import loop
 from tokenspace.budget import Budget
@@ -23,12 +23,8 @@ from tokenspace.domain import Attempt, Scope
 from tokenspace.domain.erasure import Cut, Erasure, Lineage, Pending, Rebuilt, Subject, SubjectKind, Tried, Written
 from tokenspace.errors import BudgetExceeded, NotFound, UsageError
 from tokenspace.protocols import Admin
+from tokenspace.receipts import UNREACHED, Signer, issue_for, signer_of
 
-UNREACHED: Final = (
-    "what providers of models keep of the requests that were sent to them",
-    "exports, copies and printouts that users made",
-    "backups and replicas, until their retention ends",
-)
 KINDS: Final[tuple[SubjectKind, ...]] = ("user", "episode", "feedback", "entry", "text")
 LEAST_CHARS: Final = 4
 """A shorter text is in too much to be meant."""
@@ -243,27 +239,46 @@ async def forget(
     exact: bool = False,
     dry_run: bool = False,
     budget: Budget | None = None,
+    who: str = "",
+    what: str = "",
 ) -> Erasure:
     """Erase a subject with its closure, and learn survivors again from what remains.
 
     With `exact` the history is replaced by the one in which the subject never was (I10); raises `UsageError`, before
     anything is erased, where that cannot be told (see `counterfactual.without`). With `dry_run` nothing is changed.
     Raises `StoreUnavailable` where the files cannot be scrubbed now: the rest is done, and `resume` scrubs them.
+    `who` is the principal that the receipt names, `what` the id or the text that it shall be about, under its salt.
     """
     at = parts.runtime.clock()
     if dry_run:
-        return await _erase(parts, admin, Pending(id="", subject=subject, exact=exact, erased=False), at, budget)
+        job = Pending(id="", subject=subject, exact=exact, erased=False)
+        return await _erase(parts, admin, job, at=at, budget=budget, by=_Hand(who, what))
     id = admin.begin_erasure(subject, exact=exact, at=at)
-    return await _erase(parts, admin, Pending(id=id, subject=subject, exact=exact, erased=False), at, budget)
+    by = _Hand(who, what, signer_of(parts.runtime.store))
+    job = Pending(id=id, subject=subject, exact=exact, erased=False)
+    return await _erase(parts, admin, job, at=at, budget=budget, by=by)
 
 
-async def resume(parts: Parts, admin: Admin, *, budget: Budget | None = None) -> list[Erasure]:
-    """Finish what somebody began and was killed over; in the order in which it was begun."""
-    at = parts.runtime.clock()
-    return [await _erase(parts, admin, one, at, budget) for one in admin.pending_erasures()]
+async def resume(parts: Parts, admin: Admin, *, budget: Budget | None = None, who: str = "") -> list[Erasure]:
+    """Finish what somebody began and was killed over; in the order in which it was begun.
+
+    The receipt names who finishes it, and what was asked for only by its kind and scope: the rest is kept nowhere.
+    """
+    at, by = parts.runtime.clock(), _Hand(who, "", signer_of(parts.runtime.store))
+    return [await _erase(parts, admin, one, at=at, budget=budget, by=by) for one in admin.pending_erasures()]
 
 
-async def _erase(parts: Parts, admin: Admin, job: Pending, at: datetime, budget: Budget | None) -> Erasure:
+class _Hand(NamedTuple):
+    """Who erases, what they were asked to, and who signs for it."""
+
+    who: str
+    what: str
+    signer: Signer | None = None
+
+
+async def _erase(
+    parts: Parts, admin: Admin, job: Pending, *, at: datetime, budget: Budget | None, by: _Hand
+) -> Erasure:
     told = Erasure(
         id=job.id, subject=job.subject, exact=job.exact, dry_run=not job.id, at=at, rows={}, scopes=(),
         unreached=UNREACHED,
@@ -281,17 +296,38 @@ async def _erase(parts: Parts, admin: Admin, job: Pending, at: datetime, budget:
         told = _told(told, cuts, rooms, rows)
     else:
         cuts, rooms = [], {}
+        told = replace(told, rows=job.rows)
     if not job.id:
         return told
     again: list[Attempt] = []
     if not job.exact:
         again = [one async for one in _again(parts, job.subject, cuts, rooms, budget=budget or Budget())]
+    key = None
     if job.subject.kind == "user":
-        admin.destroy_key(job.subject.scope)
+        key = admin.destroy_key(job.subject.scope)
         admin.disown_accesses(job.subject.scope, f"erased-{job.id[-8:]}")
     told = replace(told, again=tuple(one.id for one in again), scrubbed=admin.scrub())
-    admin.end_erasure(job.id, at=at)
-    return told
+    ids = _ids(cuts, rooms)
+    made = issue_for(by.signer, told, who=by.who, what=by.what, ids=ids, keys=[key] if key else [])
+    admin.end_erasure(job.id, at=at, receipt=made.text)
+    return replace(told, receipt=made.text, salt=made.salt)
+
+
+def _ids(cuts: Sequence[Cut], rooms: Rooms) -> dict[str, set[str]]:
+    """The ids of what went, by table, for the receipt, which keeps them hashed."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for cut in cuts:
+        room, gone = rooms[cut.scope], cut.gone
+        for table, kind, every in (
+            ("episode", "episode", room.episodes), ("feedback", "feedback", room.feedback),
+            ("replay_case", "case", room.cases), ("answer_id", "answer", room.answers),
+            ("session", "session", room.sessions),
+        ):  # fmt: skip
+            found[table] |= set(every) if cut.whole else gone.get(kind, frozenset())
+        found["revision"] |= {one.id for one in room.written} if cut.whole else cut.blank
+        lost = gone.get("attempt", frozenset())
+        found["attempt"] |= {one.id for one in room.tried if cut.whole or one.key in lost}
+    return found
 
 
 def _evidence(cuts: Sequence[Cut], rooms: Rooms) -> frozenset[str]:
@@ -378,6 +414,8 @@ def in_words(erasure: Erasure) -> str:
     lines += [erasure.scrubbed] if erasure.scrubbed else []
     lines += erasure.remarks
     lines += ["not reached:", *(f"  {one}" for one in erasure.unreached)]
+    if erasure.receipt:
+        lines.append(f"receipt: tokenspace receipts show {erasure.id[-8:]}; its salt, shown only now: {erasure.salt}")
     return "\n".join(lines)
 
 

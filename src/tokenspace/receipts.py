@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
-from tokenspace.domain.erasure import Subject
-from tokenspace.errors import BadData
+from tokenspace.domain.erasure import Erasure, Subject
+from tokenspace.errors import BadData, StoreUnavailable
+from tokenspace.protocols import Store
 from tokenspace.store.keyfiles import KeyFolder
 
 VERSION: Final = 1
@@ -80,6 +81,21 @@ def signer(folder: KeyFolder) -> Signer:
     return Signer((folder.find(SIGNING_KEY) or folder.make(SIGNING_KEY)).secret)
 
 
+def signer_of(store: Store) -> Signer | None:
+    """The signer of a store; None for one without a folder of keys. Raises `StoreUnavailable` if one is needed."""
+    from tokenspace.store.sql import SqlStore
+
+    folder = store.db.seals.folder if isinstance(store, SqlStore) else None
+    if folder is None:
+        return None
+    try:
+        return signer(folder)
+    except StoreUnavailable:
+        if folder.needed:
+            raise
+        return None
+
+
 # ── making ──────────────────────────────────────────────────────────────────────────────────
 
 
@@ -119,6 +135,28 @@ def issue(
     if by:
         told["signature"] = by.sign(canonical(body))
     return Issued(receipt=told, salt=salt)
+
+
+def issue_for(
+    by: Signer | None,
+    erasure: Erasure,
+    *,
+    who: str,
+    what: str = "",
+    ids: Mapping[str, Iterable[str]] | None = None,
+    keys: Iterable[str] = (),
+) -> Issued:
+    """The receipt of an erasure; `what` is the id or the text that was asked for, `ids` those that went, by table."""
+    known: Mapping[str, Iterable[str]] = {} if ids is None else ids
+    gone = [Gone(table=name, rows=rows, ids=tuple(known.get(name, ()))) for name, rows in erasure.rows.items()]
+    told = (
+        [f"{len(erasure.withdrawn)} verdicts are marked as resting on withdrawn evidence"] if erasure.withdrawn else []
+    )
+    return issue(
+        by, subject_name(erasure.subject, what), gone, at=erasure.at, who=who, exact=erasure.exact,
+        erasure=erasure.id, keys=keys, remarks=[*erasure.remarks, *told, *filter(None, [erasure.scrubbed])],
+        unreached=erasure.unreached,
+    )  # fmt: skip
 
 
 def _line(salt: str, gone: Gone) -> dict[str, Any]:

@@ -83,3 +83,25 @@ def test_a_receipt_that_was_altered_or_is_none_is_an_error(project, tmp_path):
     invoke("receipts", "verify", tmp_path / "missing", code=3)
     invoke("receipts", "show", "nothing", code=3)
     invoke("receipts", "verify", file, "--salt", "00", code=2)
+
+
+def test_forgetting_a_user_destroys_the_key_and_gives_a_receipt_that_can_be_checked(project, store, tmp_path):
+    invoke("seal")
+    keys = project / ".tokenspace" / "keys"
+    before = {one.name for one in keys.iterdir() if len(one.name) == 64}
+    whose = ("--tenant", "acme", "--user", "ann", "--whole-user")
+    assert json_of("forget", *whose)["receipt"] == ""
+    assert {one.name for one in keys.iterdir() if len(one.name) == 64} == before != set()
+    done = json_of("forget", *whose, "--yes")
+    assert not [one.name for one in keys.iterdir() if len(one.name) == 64]
+    file = tmp_path / "receipt.json"
+    file.write_text(invoke("receipts", "show", done["id"][-8:]).stdout)
+    assert json.loads(file.read_text()) == json.loads(done["receipt"])
+    subject = json.dumps(["user", "desk", "acme", "ann", ""])
+    said = json_of("receipts", "verify", file, "--salt", done["salt"], "--subject", subject)
+    assert said["about"] is True
+    assert {one["table"]: one["rows"] for one in said["receipt"]["erased"]}["episode"] == 1
+    (key,) = said["receipt"]["keys_destroyed"]
+    assert (keys / "gone" / key).exists()
+    for word in ("marmalade", '"ann"', done["salt"]):
+        assert word not in file.read_text()

@@ -52,7 +52,7 @@ def forget(whole_user: bool, resume: bool, exact: bool, yes: bool, **asked: str 
     agent = open_with_model() if yes or exact else open_agent()
     admin: Any = getattr(agent.store, "admin")  # noqa: B009 - every store has one beside its protocol
     if resume:
-        done = agent.wait(finish(agent.parts, admin))
+        done = agent.wait(finish(agent.parts, admin, who=settings().principal))
         for one in done:
             _note(agent, admin, one)
         emit(
@@ -65,7 +65,9 @@ def forget(whole_user: bool, resume: bool, exact: bool, yes: bool, **asked: str 
     if kind == "episode":
         what = agent.episode(what).id
     subject = find(admin, agent.scope, kind, what)
-    done = agent.wait(erase(agent.parts, admin, subject, exact=exact, dry_run=not yes))
+    who = settings().principal
+    doing = erase(agent.parts, admin, subject, exact=exact, dry_run=not yes, who=who, what=what)
+    done = agent.wait(doing)
     _note(agent, admin, done)
     emit(lambda: plain(done), lambda: in_words(done))
     if done.dry_run:

@@ -134,12 +134,16 @@ class Rebuilt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """An erasure that was begun and not ended: `erased` says that only the files are still to be scrubbed."""
+    """An erasure that was begun and not ended.
+
+    `erased` says that only the files are still to be scrubbed; `rows` are those that went, by table.
+    """
 
     id: str
     subject: Subject
     exact: bool
     erased: bool
+    rows: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +151,8 @@ class Erasure:
     """What was erased, or with `dry_run` what would be: rows by table, for each scope that lost something.
 
     `again` are the ids of attempts made since, from what evidence remains. `unreached` says in words what nobody here
-    can erase, `remarks` what was kept and why. `id` names it in the store's journal.
+    can erase, `remarks` what was kept and why. `id` names it in the store's journal. `receipt` is the signed receipt as
+    JSON (see `tokenspace.receipts`) and `salt` what opens it, which is kept nowhere.
     """
 
     id: str
@@ -163,3 +168,5 @@ class Erasure:
     scrubbed: str = ""
     unreached: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    receipt: str = ""
+    salt: str = ""

@@ -323,16 +323,26 @@ def forget(ask: Ask) -> Any:
     if kind is None:
         waiting = [one for one in ask.admin.pending_erasures() if one.subject.scope == ask.scope]
         return {"pending": [one.id for one in waiting]}
-    subject = find(ask.admin, ask.scope, kind, wish.get("text" if kind == "text" else "id", ""))
-    wait, exact, dry = ask.agent.wait, wish.get("exact", False), wish.get("dry_run", True)
-    done = wait(erase(ask.agent.parts, ask.admin, subject, exact=exact, dry_run=dry))
+    what = wish.get("text" if kind == "text" else "id", "")
+    subject = find(ask.admin, ask.scope, kind, what)
+    exact, dry, who = wish.get("exact", False), wish.get("dry_run", True), ask.agent.principal
+    doing = erase(ask.agent.parts, ask.admin, subject, exact=exact, dry_run=dry, who=who, what=what)
+    done = ask.agent.wait(doing)
     own = not ask.key.tenant or all(one.tenant in ("", ask.key.tenant) for one in done.scopes)
     if not dry:
         forgotten(
             ask.admin, subject.scope, kind, id=done.id, principal=ask.agent.principal, at=done.at,
             count=sum(done.rows.values()) if own else 1,
         )  # fmt: skip
-    names = ("id", "dry_run", "exact", "at", "scrubbed", "unreached", *(("rows", "remarks") if own else ()))
+    names = (
+        "id",
+        "dry_run",
+        "exact",
+        "at",
+        "scrubbed",
+        "unreached",
+        *(("rows", "remarks", "receipt", "salt") if own else ()),
+    )
     return {name: getattr(done, name) for name in names}
 
 

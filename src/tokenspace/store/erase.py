@@ -93,7 +93,7 @@ class SqlEraser:
                 if dry_run:
                     raise _DryRun  # noqa: TRY301 - it is what rolls back
                 if journal:
-                    _note_done(connection, pack_id(journal))
+                    _note_done(connection, pack_id(journal), counts)
         except _DryRun:
             pass
         return dict(counts)
@@ -156,13 +156,14 @@ def _pending(id: bytes, plan: str) -> Pending:
     }
     agent, tenant, user = body["scope"]
     subject = Subject(kind=body["kind"], scope=Scope(agent=agent, tenant=tenant, user=user), roots=roots)
-    return Pending(id=unpack_id(id), subject=subject, exact=body["exact"], erased=body["erased"])
+    rows = body.get("rows", {})
+    return Pending(id=unpack_id(id), subject=subject, exact=body["exact"], erased=body["erased"], rows=rows)
 
 
-def _note_done(connection: Connection, id: bytes) -> None:
+def _note_done(connection: Connection, id: bytes, rows: Mapping[str, int]) -> None:
     """In the transaction that erases: from here on only the files are to be scrubbed."""
     plan = connection.execute(select(erasure.c.plan).where(erasure.c.id == id)).scalar_one()
-    done = json.dumps({**json.loads(plan), "erased": True})
+    done = json.dumps({**json.loads(plan), "erased": True, "rows": dict(rows)})
     connection.execute(update(erasure).where(erasure.c.id == id).values(plan=done))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -19,7 +19,7 @@ from tokenspace.store.gateway import NOTE
 from tokenspace.store.lines import Lines
 from tokenspace.store.schema import attempt, case, episode, feedback, session
 from tokenspace.store.scoped import own
-from tokenspace.store.sealing import Seals
+from tokenspace.store.sealing import Body, Seals
 
 T = TypeVar("T", Episode, Feedback, Case)
 
@@ -60,7 +60,7 @@ class EvidenceRoom(Lines):
 
     def record(self, episode: Episode) -> None:
         """Keep an episode; raw evidence is never rewritten. Recording the same id again changes nothing."""
-        row = _episode_row(self.db.seals, episode)
+        row = _episode_row(self.db.seals.sealer(episode.scope, _NAMES[Episode]), episode)
         with self.db.writing(episode.scope) as cursor:
             cursor.run(_EPISODES.add, branch=self._open_line(cursor), **row)
 
@@ -69,7 +69,8 @@ class EvidenceRoom(Lines):
 
         `answers` are providers' response ids by the id of their episode.
         """
-        rows = [(one.scope, _episode_row(self.db.seals, one), answers.get(one.id)) for one in episodes]
+        seal = {scope: self.db.seals.sealer(scope, episode.name) for scope in {one.scope for one in episodes}}
+        rows = [(one.scope, _episode_row(seal[one.scope], one), answers.get(one.id)) for one in episodes]
         for one in episodes:
             if one.id in answers:
                 border.check_answer(one.scope, answers[one.id], one.id)
@@ -169,16 +170,17 @@ class EvidenceRoom(Lines):
 _NAMES: Final[dict[type, str]] = {Episode: episode.name, Feedback: feedback.name, Case: case.name}
 
 
-def _row(seals: Seals, value: Episode | Feedback | Case, body: str | None = None) -> dict[str, Any]:
-    id, text = pack_id(value.id), codec.dumps(value, skip=_COLUMNS) if body is None else body
+def _row(seals: Seals, value: Feedback | Case) -> dict[str, Any]:
+    id, text = pack_id(value.id), codec.dumps(value, skip=_COLUMNS)
     return {"id": id, "at": pack_time(value.at), "body": seals.seal(value.scope, _NAMES[type(value)], id, text)}
 
 
-def _episode_row(seals: Seals, value: Episode) -> dict[str, Any]:
+def _episode_row(seal: Callable[[bytes, str], Body], value: Episode) -> dict[str, Any]:
     """Checked: the one kind of row of which there are many a second."""
     body = codec.dumps(value, skip=_COLUMNS)
     border.check_episode(value, body)
-    return _row(seals, value, body)
+    id = pack_id(value.id)
+    return {"id": id, "at": pack_time(value.at), "body": seal(id, body)}
 
 
 def _read(seals: Seals, kind: type[T], scope: Scope, row: Row) -> T:
