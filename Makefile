@@ -34,11 +34,11 @@ demo: setup  ## watch a real model with frozen weights learn (about five minutes
 serve: setup  ## the gateway with the embedded model, learning beside it (ARGS="--port 9000 …")
 	@$(BIN)/tokenspace serve --learn $(ARGS)
 
-test: setup-dev  ## lint, types, layers and all tests (about eight minutes at most)
+test: setup-dev  ## lint, types, layers and all tests (about twelve minutes)
 	@$(MAKE) --no-print-directory lint types layers
 	@$(PYTEST)
 
-test-fast: setup-dev  ## the tests that take less than a minute in all
+test-fast: setup-dev  ## the tests that are quick (a few minutes in all)
 	@$(PYTEST) $(FAST)
 
 check: setup-dev lint types layers test-fast  ## what every commit must pass
