@@ -2,9 +2,10 @@
 
 Cost: the same reads (heads, live canaries, context, blame) of the same users on one PostgreSQL server, in turns, by a
 store under row-level security and by one without, which is a superuser's, among the lines of 10,000 other users; the
-ratio of medians by read, and how far it varies from round to round. Holding: planted strings and ids that any method told to another user, another tenant or
-nobody (`hits`); random programs whose answers to A differ with B's data (`differences`); scope predicates of the store
-and policies of the server that were taken away one by one, and how many of those the tests noticed.
+ratio of medians by read, and how far it varies from round to round. Holding: planted strings and ids that any method
+told to another user, another tenant or nobody (`hits`); random programs whose answers to A differ with B's data
+(`differences`); scope predicates of the store and policies of the server that were taken away one by one, and how many
+of those the tests noticed.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from tokenspace.testing.isolation import check_methods, interferences
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "isolation"))
 from mutants import mutants
-
 
 FILLER = """
     INSERT INTO tokenspace.branch (agent, tenant, "user", name, dropped, fork)
@@ -133,7 +133,7 @@ def holding(directory: Path, url: str, programs: int) -> dict[str, float]:
     made = {
         "memory": lambda: open_store("memory:"),
         "sqlite": lambda: open_store(f"sqlite:///{directory}/{next(numbers)}.db"),
-        "postgresql": lambda: emptied(url),
+        "postgresql": lambda: open_store(new_database(url, f"isolation_{next(numbers)}")),
     }
     run = 0
     for name, make in made.items():
@@ -151,15 +151,11 @@ def holding(directory: Path, url: str, programs: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def emptied(url: str) -> Any:
-    """The store on the server, with nothing in it."""
-    from tokenspace.store.schema import metadata
-
-    store = open_store(url)
-    with store.db.administering() as connection:
-        for table in reversed(metadata.sorted_tables):
-            connection.execute(table.delete())
-    return store
+def new_database(url: str, name: str) -> str:
+    """The URL of a new, empty database on the same server."""
+    with psycopg.connect(url, autocommit=True) as owner:
+        owner.execute(f"CREATE DATABASE {name}")
+    return url.replace("/postgres?", f"/{name}?", 1)
 
 
 if __name__ == "__main__":
