@@ -6,9 +6,10 @@ user), the conversation; what was recalled for this request comes last, at the l
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import chain, islice
 from types import MappingProxyType
 from typing import Any
 
@@ -129,20 +130,20 @@ def compile_context(
     """
     profile = styled(profile, context)
     dropped = _left_out(context, request, now, recalled)
-    live = [entry for entry in context.entries if entry.id not in dropped]
+    live = [entry for entry in context.special if entry.id not in dropped]
     client, messages = split_system(request.messages)
     reads = profile.reads_skills and READ_SKILL not in map(tool_name, request.tools)
     packing = _Packing(profile=profile, budget=budget, level=levels(context), dropped=dropped, reads=reads)
     packing.start([entry for entry in live if entry.kind == Kind.INSTRUCTION], client, messages, request)
     packing.add_core([entry for entry in live if not _waits(entry) and entry.kind != Kind.INSTRUCTION], request.tools)
     last = max((i for i, message in enumerate(messages) if message.role == "user"), default=None)
-    waiting = {entry.id: entry for entry in live if _waits(entry)}
+    waiting = _waiting(context, dropped)
     shown = () if last is None else packing.add_recalled(waiting, recalled, messages[last])
     dropped.update(dict.fromkeys(waiting.keys() - {entry.id for entry in shown} - dropped.keys(), "not relevant"))
     if last is not None:
         messages = (*messages[:last], *tail(messages[last], shown, profile.style), *messages[last + 1 :])
     tools = packing.tools(request.tools)
-    files = [entry for entry in context.entries if dropped.get(entry.id) == _BY_NAME] if reads else []
+    files = [entry for entry in context.special if dropped.get(entry.id) == _BY_NAME] if reads else []
     core = core_block(packing.core, packing.level)
     system = _joined(client, core, rules_block(shown) if profile.style == "rules" else "")
     return Prompt(
@@ -212,7 +213,7 @@ def worth_recalling(
     the message at all.
     """
     out = {*_left_out(context, request, now, ranked), *said}
-    waiting = {entry.id: entry for entry in context.entries if entry.id not in out and _waits(entry)}
+    waiting = _waiting(context, out)
     rules = sum(key in context.by_id and context.by_id[key].kind == Kind.RULE for key in said)
     left = replace(
         profile, recalled=max(0, profile.recalled - len(said)), recalled_rules=max(0, profile.recalled_rules - rules)
@@ -220,7 +221,7 @@ def worth_recalling(
     keys = _by_relevance(waiting, [one for one in ranked if one.score > 0], left)
     # Looked at one by one, since few are needed: a search in a long conversation for each entry would take long.
     text = "\n".join(message.text for message in request.messages)
-    bodies = worth_opening((entry for entry in context.entries if entry.id not in out), ranked, profile)
+    bodies = worth_opening((entry for entry in context.special if entry.id not in out), ranked, profile)
     found = (entry for entry in (*bodies, *(waiting[key] for key in keys)) if not _stands(entry, request, text))
     return _packed(found, Message(role="user", text=""), left, room=profile.core_tokens)[0]
 
@@ -243,11 +244,11 @@ def _stands(entry: Entry, request: Request, text: str) -> bool:
 
 def _left_out(context: Context, request: Request, now: datetime, ranked: Sequence[Ranked] = ()) -> dict[str, str]:
     """Entries that no budget could bring in, with the reason."""
-    current = {entry.id for entry in context.entries if entry.status == Status.ACTIVE and in_force(entry, now)}
+    current = {entry.id for entry in context.special if entry.status == Status.ACTIVE and in_force(entry, now)}
     other_fact = unsettled(context, request.query, now, ranked=ranked)
     superseded = _superseded(context, current)
-    reasons: dict[str, str] = {}
-    for entry in context.entries:
+    reasons = dict.fromkeys(superseded & context.plain.keys(), "superseded")
+    for entry in context.special:
         if entry.status != Status.ACTIVE:
             reasons[entry.id] = entry.status.value
         elif entry.id not in current:
@@ -267,9 +268,17 @@ def _left_out(context: Context, request: Request, now: datetime, ranked: Sequenc
     return reasons
 
 
+def _waiting(context: Context, out: Collection[str]) -> dict[str, Entry]:
+    """What may be recalled, by id."""
+    found = dict(context.plain)
+    for id in found.keys() & set(out):
+        del found[id]
+    return found | {entry.id: entry for entry in context.special if entry.id not in out and _waits(entry)}
+
+
 def _superseded(context: Context, current: Collection[str]) -> set[str]:
     """What a current entry of the same kind and no lower origin stands for; never an instruction (I6)."""
-    pairs = [(context.by_id.get(entry.supersedes or ""), entry) for entry in context.entries if entry.id in current]
+    pairs = [(context.by_id.get(entry.supersedes or ""), entry) for entry in context.special if entry.id in current]
     return {
         old.id
         for old, new in pairs
@@ -354,7 +363,7 @@ class _Packing:
         """Pack what was recalled, most relevant first; returns what fits, least relevant first."""
         history = self.profile.style == "history"
         keys = by_age(waiting) if history else _by_relevance(waiting, recalled, self.profile)
-        entries = [*worth_opening(self.core, recalled, self.profile), *(waiting[key] for key in keys)]
+        entries = chain(worth_opening(self.core, recalled, self.profile), (waiting[key] for key in keys))
         room = self.left + message_tokens(self.profile, [own])
         shown, over = _packed(entries, own, self.profile, room=room)
         self.dropped.update(dict.fromkeys(waiting.keys() & set(over), "over the budget"))
@@ -382,16 +391,16 @@ def _packed(
     return tuple(shown), tuple(over)
 
 
-def _by_relevance(waiting: Mapping[str, Entry], recalled: Sequence[Ranked], profile: Profile) -> list[str]:
+def _by_relevance(waiting: Mapping[str, Entry], recalled: Sequence[Ranked], profile: Profile) -> Iterator[str]:
     """Ids to pack, most relevant first: the few rules that match at all, then everything else as it was ranked.
 
     A rule's trigger is general and short, so its score does not compare with that of an example: rules have slots
     of their own, and a floor.
     """
-    scores: dict[str, float] = {}
-    for one in recalled:
-        if one.id in waiting:
-            scores.setdefault(one.id, one.score)
-    rules = [key for key in scores if waiting[key].kind == Kind.RULE]
-    matching = [key for key in rules if scores[key] >= profile.rule_floor][: profile.recalled_rules]
-    return matching + [key for key in scores if waiting[key].kind != Kind.RULE]
+    said, rules = set[str](), {key for key, entry in waiting.items() if entry.kind == Kind.RULE}
+    matching = (one.id for one in recalled if one.id in rules and one.score >= profile.rule_floor)
+    yield from islice(dict.fromkeys(matching) if rules else (), profile.recalled_rules)
+    for one in recalled:  # most relevant first, and few are asked for
+        if one.id in waiting and one.id not in rules and one.id not in said:
+            said.add(one.id)
+            yield one.id

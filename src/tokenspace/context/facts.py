@@ -72,10 +72,10 @@ def unsettled(context: Context, query: str, now: datetime, *, ranked: Sequence[R
     conditional one stays only if it is at least as relevant as the general one by `ranked`.
     """
     level = levels(context)
-    lost = settled(context.entries, now, level=level)
+    lost = settled(context.special, now, level=level)
     reasons = {id: f"superseded by {winner}" for id, winner in lost.items()}
     keys: dict[str, list[Entry]] = {}
-    for entry in context.entries:
+    for entry in context.special:
         held = entry.kind is Kind.FACT and entry.key and entry.status is Status.ACTIVE and in_force(entry, now)
         if held and entry.id not in lost:
             keys.setdefault(folded(entry.key), []).append(entry)

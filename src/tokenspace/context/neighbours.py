@@ -117,7 +117,7 @@ def taught(evidence: Evidence) -> list[Entry]:
     served = [one for one in evidence.context.entries if one.kind is Kind.EXAMPLE and one.status is Status.ACTIVE]
     waiting = [
         op.entry
-        for attempt in evidence.held
+        for attempt in evidence.tried("defer")
         if attempt.verdict.tier <= TEACHING_TIER
         for op in (attempt.edit.ops if attempt.edit else ())
         if isinstance(op, Put) and op.entry.kind is Kind.EXAMPLE

@@ -68,13 +68,17 @@ def apply(context: Context, edit: Edit, *, vectors: Mapping[str, bytes] | None =
     """
     layer = apply_layer(context.layers[-1], edit, inherited(context))
     after = replace(context, layers=(*context.layers[:-1], layer), vectors={})
-    kept = {
-        key: vector
-        for key, vector in context.vectors.items()
-        if key in after.by_id and _embedded(after.by_id[key]) == _embedded(context.by_id.get(key))
-    }
+    kept = dict(context.vectors)
+    for id in touched(edit) & kept.keys():
+        if _embedded(after.by_id.get(id)) != _embedded(context.by_id.get(id)):
+            del kept[id]
     kept.update({key: vector for key, vector in (vectors or {}).items() if key in after.by_id})
     return replace(after, vectors=MappingProxyType(kept))
+
+
+def touched(edit: Edit) -> frozenset[str]:
+    """The ids of the entries that an edit is about; all others stay as they are."""
+    return frozenset(op.entry.id if isinstance(op, Put) else op.id for op in edit.ops)
 
 
 def new_texts(context: Context, edit: Edit) -> list[Entry]:
@@ -82,11 +86,15 @@ def new_texts(context: Context, edit: Edit) -> list[Entry]:
 
     Empty where the edit does not apply: `apply` says why.
     """
+    above = inherited(context)
     try:
-        after = apply(context, edit)
+        layer = apply_layer(context.layers[-1], edit, above)
     except EditConflict:
         return []
-    return [entry for entry in after.entries if _reads(entry) != _reads(context.by_id.get(entry.id))]
+    after = {id: above[id] for id in touched(edit) - layer.hidden if id in above}
+    after |= {id: layer.own[id] for id in touched(edit) if id in layer.own}
+    changed = [entry for id, entry in after.items() if _reads(entry) != _reads(context.by_id.get(id))]
+    return sorted(changed, key=lambda entry: entry.order)
 
 
 def without(context: Context, ids: Collection[str]) -> Context:

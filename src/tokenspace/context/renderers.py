@@ -20,6 +20,8 @@ HISTORY_MOST: Final = 64
 
 def renderer(context: Context, model: str) -> Entry | None:
     """The renderer that is in force for a model: of the lowest layer, and there the newest."""
+    if not any(_says(one, model) for one in context.special):
+        return None
     for layer in reversed(context.layers):
         known = [one for key, one in layer.own.items() if context.by_id.get(key) is one and _says(one, model)]
         if known:

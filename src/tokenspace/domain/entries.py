@@ -184,3 +184,18 @@ class Context:
     def entries(self) -> tuple[Entry, ...]:
         """Visible entries in their order."""
         return tuple(sorted(self.by_id.values(), key=lambda entry: entry.order))
+
+    @cached_property
+    def plain(self) -> Mapping[str, Entry]:
+        """Visible examples of which relevance alone decides, by id: active, valid at all times, in nobody's place."""
+        return MappingProxyType({id: entry for id, entry in self.by_id.items() if _is_plain(entry)})
+
+    @cached_property
+    def special(self) -> tuple[Entry, ...]:
+        """The other visible entries, in their order: few, where there are many."""
+        return tuple(entry for entry in self.entries if entry.id not in self.plain)
+
+
+def _is_plain(entry: Entry) -> bool:
+    dated = entry.valid_from is not None or entry.valid_until is not None
+    return entry.kind is Kind.EXAMPLE and entry.status is Status.ACTIVE and not (dated or entry.supersedes or entry.key)

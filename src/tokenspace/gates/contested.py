@@ -111,7 +111,7 @@ def closed_answers(evidence: Evidence) -> frozenset[str]:
 
 
 def _voting(trial: Trial) -> Voting:
-    settings, tried = trial.settings, trial.replayer.attempts
+    settings, tried = trial.settings, trial.tried
     edits = [*(one.edit for one in tried if one.edit), trial.proposal.edit]
     voting = Voting(
         neighbours=settings.neighbours,

@@ -50,7 +50,7 @@ def broken_before(trial: Trial) -> frozenset[str]:
     """Cases that an edit of this scope broke once: where it was rejected or rolled back for harm."""
     return frozenset(
         case
-        for attempt in trial.proposal.evidence.rejected
+        for attempt in trial.proposal.evidence.tried("reject")
         for case, found in zip(attempt.verdict.cases, attempt.verdict.differences, strict=False)
         if found < 0
     )

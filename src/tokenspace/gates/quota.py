@@ -28,7 +28,7 @@ class Quota:
         since = trial.replayer.now() - DAY
         recent = [one for one in evidence.accepted if one.at >= since]
         if len(recent) >= SHOWN:  # the evidence has the newest only
-            recent = [one for one in trial.replayer.attempts if one.at >= since and one.verdict.decision == "accept"]
+            recent = [one for one in trial.tried if one.at >= since and one.verdict.decision == "accept"]
         if not writers or len(recent) < least:
             return None  # so few in a day that nobody can be beyond it
         counts = _counts(recent, trial.replayer.feedback())

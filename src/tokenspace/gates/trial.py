@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from tokenspace.budget import Budget
 from tokenspace.domain import (
+    Attempt,
     Basis,
     Canary,
     Case,
@@ -77,7 +78,13 @@ class Trial:
     def cases(self) -> tuple[Case, ...]:
         """The cases that may test this edit, one for each cluster, in the edit's fixed order."""
         replayer = self.replayer
-        return fit_to_test(self.proposal, replayer.cases, replayer.attempts, settings=self.settings, now=replayer.now())
+        return fit_to_test(self.proposal, replayer.cases, self.tried, settings=self.settings, now=replayer.now())
+
+    @cached_property
+    def tried(self) -> list[Attempt]:
+        """Every edit that was tried in the scope, oldest first."""
+        evidence = self.proposal.evidence
+        return evidence.tried() if evidence.past is not None else self.replayer.attempts
 
     @cached_property
     def prompts(self) -> Callable[[Case], Arms | None]:

@@ -42,7 +42,7 @@ class ToolNote:
 
     async def propose(self, evidence: Evidence, *, budget: Budget) -> Edit | None:
         """At most four notes that are neither here nor were tried before; None if the failures show none."""
-        tried = _known(evidence, (*evidence.rejected, *evidence.held))
+        tried = _known(evidence, evidence.tried("reject", "defer"))
         notes = [note for group in failures_in(evidence) for note in notes_on(group)]
         new = {(note.doc, note.text): note for note in notes if (note.doc, note.text) not in tried}
         chosen = list(new.values())[:MAX_NOTES]
@@ -107,7 +107,7 @@ def schema(parameters: Sequence[str], failures: Sequence[str]) -> Mapping[str, A
 
 def _settled(group: Sequence[Failure], evidence: Evidence) -> bool:
     """Whether there are words for these failures without a model, which were not rejected."""
-    rejected = _put(evidence.rejected)
+    rejected = _put(evidence.tried("reject"))
     return any((note.doc, note.text) not in rejected for note in notes_on(group))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum, IntEnum
-from functools import cache
+from functools import cache, lru_cache
 from operator import attrgetter
 from typing import Any, Final, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -23,6 +23,11 @@ T = TypeVar("T")
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND: Final = timedelta(milliseconds=1)
+
+REMEMBERED: Final = 16_384
+"""So many bodies that were read are remembered, the last ones: about 30 MB where all are attempts."""
+REMEMBERED_CHARS: Final = 4_096
+"""A longer body is read anew each time."""
 
 # Numbers in the database: append only, never reorder.
 KINDS: Final[tuple[Kind, ...]] = (
@@ -121,14 +126,25 @@ def _quickly(plain: Any) -> str | None:
 
 def loads(kind: type[T], text: str, **given: Any) -> T:
     """The inverse of `dumps`; `given` supplies the fields that were skipped."""
-    return cast("T", _reader(kind)({**json.loads(text), **{name: _Ready(value) for name, value in given.items()}}))
+    return kind(**{**told(kind, text), **given})
 
 
-class _Ready:
-    """A field's value that needs no reading."""
+def told(kind: type, text: str) -> Mapping[str, Any]:
+    """The fields that a text holds, by name: for those who need only some of them. Not to be changed."""
+    return _remembered(kind, text) if len(text) <= REMEMBERED_CHARS else _read(kind, text)
 
-    def __init__(self, value: Any) -> None:
-        self.value = value
+
+def _read(kind: type, text: str) -> Mapping[str, Any]:
+    return _fields(kind)(json.loads(text))
+
+
+_remembered = lru_cache(maxsize=REMEMBERED)(_read)
+"""What a scope has tried and was told is read again for every verdict, and never changes."""
+
+
+def forget() -> None:
+    """Remember nothing that was read before: some of it was erased."""
+    _remembered.cache_clear()
 
 
 def _plain(value: Any) -> Any:
@@ -222,15 +238,18 @@ def _as_is(value: Any) -> Any:
 
 
 def _dataclass_reader(kind: type) -> Callable[[Any], Any]:
-    hints = get_type_hints(kind)
-    names = [f.name for f in fields(kind) if f.init]
+    read = _fields(kind)
+    return lambda value: kind(**read(value))
 
-    def read(value: dict[str, Any]) -> Any:
-        return kind(**{
-            name: item.value if isinstance(item := value[name], _Ready) else _reader(hints[name])(item)
-            for name in names
-            if name in value
-        })  # fmt: skip
+
+@cache
+def _fields(kind: type) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """A function from a parsed JSON object to the fields of a dataclass; names that it does not have are left out."""
+    hints = get_type_hints(kind)
+    readers = {f.name: _reader(hints[f.name]) for f in fields(kind) if f.init}
+
+    def read(value: dict[str, Any]) -> dict[str, Any]:
+        return {name: reader(item) for name, item in value.items() if (reader := readers.get(name)) is not None}
 
     return read
 

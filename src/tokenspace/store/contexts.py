@@ -15,6 +15,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from tokenspace.domain import Blame, Context, Heads, Scope
 from tokenspace.errors import NotFound
+from tokenspace.store import codec
 from tokenspace.store.chain import ENTRY_FIELDS
 from tokenspace.store.codec import BASES, pack_id, unpack_ids, unpack_time
 from tokenspace.store.database import Cursor, Database
@@ -180,6 +181,7 @@ class Reading:
         """Where text was erased from a line, by whatever process, nothing that was read before is remembered."""
         if any(self._erasures.get(line, 0) != count for line, count in erasures.items()):
             self._cache, self._names, self._found = Cache(), Names(), OrderedDict()
+            codec.forget()
             self._erasures = {**self._erasures, **erasures}
 
     def _named(self, cursor: Cursor, scope: Scope, name: str) -> Place:

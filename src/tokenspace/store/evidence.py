@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
@@ -10,7 +9,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert  # SQLite's dialect renders its ON CONFLICT too
 
-from tokenspace.domain import Case, Episode, Feedback, Heads, Scope, Session
+from tokenspace.domain import Attempt, Case, Episode, Feedback, Heads, Scope, Session
 from tokenspace.errors import NotFound
 from tokenspace.store import border, codec
 from tokenspace.store.codec import pack_id, pack_time, unpack_id, unpack_time
@@ -24,6 +23,8 @@ from tokenspace.store.sealing import Body, Seals
 T = TypeVar("T", Episode, Feedback, Case)
 
 _COLUMNS: Final = frozenset({"scope", "id", "at"})
+FEW: Final = 30
+"""More pieces of feedback than these are found quicker among all than one by one."""
 
 
 class _Kept:
@@ -123,7 +124,8 @@ class EvidenceRoom(Lines):
             rows = cursor.rows(_FEEDBACK.oldest)
             # Read after the feedback: so what somebody else tries meanwhile counts.
             attempts = cursor.rows(TRIED) if rows else []
-        tried = [json.loads(body) for _, body in self.db.seals.opened(scope, attempt.name, attempts, body=1)]
+        opened = self.db.seals.opened(scope, attempt.name, attempts, body=1)
+        tried = (codec.told(Attempt, body) for _, body in opened)
         mine = (one for one in tried if one["proposer"] == proposer and one.get("branch", "") in {"", branch})
         seen = {pack_id(id) for one in mine for id in one.get("evidence", ())}
         return _read_all(self.db.seals, Feedback, scope, [row for row in rows if row[0] not in seen])
@@ -197,5 +199,8 @@ def _value(kind: type[T], scope: Scope, row: Row) -> T:
 
 
 def _chosen(cursor: Cursor, ids: Sequence[str]) -> list[Row]:
-    found = [cursor.row(_FEEDBACK.one, what=pack_id(id)) for id in dict.fromkeys(ids)]
+    wanted = {pack_id(id) for id in ids}
+    if len(wanted) > FEW:
+        return [row for row in cursor.rows(_FEEDBACK.oldest) if bytes(row[0]) in wanted]
+    found = [cursor.row(_FEEDBACK.one, what=id) for id in wanted]
     return sorted((row for row in found if row is not None), key=lambda row: (row[1], row[0]))

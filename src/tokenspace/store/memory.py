@@ -8,6 +8,7 @@ Nothing survives the process, and there is no chain to verify. Everything is wri
 from __future__ import annotations
 
 import threading
+from collections import UserDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -58,6 +59,32 @@ class State:
     vectors: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
 
 
+class Shelf(UserDict[str, T]):
+    """Things by their keys, and in the order of their time: sorted when that is asked for after a change."""
+
+    def __init__(self) -> None:
+        self._changes = 0
+        self._sorted: tuple[int, list[T]] = (0, [])
+        super().__init__()
+
+    def __setitem__(self, key: str, item: T) -> None:
+        super().__setitem__(key, item)
+        self._changes += 1
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        self._changes += 1
+
+    @property
+    def oldest(self) -> list[T]:
+        """Oldest first; not to be changed."""
+        changes, (known, found) = self._changes, self._sorted  # a change that comes now is seen at the next look
+        if known != changes:
+            found = _oldest(list(self.data.values()))
+            self._sorted = (changes, found)
+        return found
+
+
 @dataclass(slots=True, kw_only=True)
 class Room:
     """All that one scope holds. A branch's history begins with that of the served line, named ""."""
@@ -66,9 +93,9 @@ class Room:
     made: dict[str, Revision] = field(default_factory=dict[str, Revision])
     states: dict[str | None, State] = field(default_factory=lambda: {None: State()})
     episodes: dict[str, Episode] = field(default_factory=dict[str, Episode])
-    feedback: dict[str, Feedback] = field(default_factory=dict[str, Feedback])
-    cases: dict[str, Case] = field(default_factory=dict[str, Case])
-    attempts: dict[str, Attempt] = field(default_factory=dict[str, Attempt])
+    feedback: Shelf[Feedback] = field(default_factory=Shelf[Feedback])
+    cases: Shelf[Case] = field(default_factory=Shelf[Case])
+    attempts: Shelf[Attempt] = field(default_factory=Shelf[Attempt])
     outcomes: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
     sessions: dict[str, Session] = field(default_factory=dict[str, Session])
     canaries: dict[str, Canary] = field(default_factory=dict[str, Canary])
@@ -225,10 +252,10 @@ class MemoryStore(MemoryAccess, MemoryEraser):
 
     def feedback(self, scope: Scope, *, ids: Sequence[str] | None = None) -> list[Feedback]:
         kept = self._peek(scope).feedback
-        return _oldest(kept.values() if ids is None else [kept[id] for id in set(ids) if id in kept])
+        return [*kept.oldest] if ids is None else _oldest([kept[id] for id in set(ids) if id in kept])
 
     def cases(self, scope: Scope) -> list[Case]:
-        return _oldest(self._peek(scope).cases.values())
+        return [*self._peek(scope).cases.oldest]
 
     def pin(self, scope: Scope, case: str, *, pinned: bool = True) -> Case:
         with self._lock:
@@ -262,11 +289,11 @@ class MemoryStore(MemoryAccess, MemoryEraser):
         decision: Decision | None = None, limit: int | None = None,
     ) -> list[Attempt]:  # fmt: skip
         kept = self._peek(scope).attempts
-        found = _oldest(
-            each for each in ([*kept.values()] if key is None else [kept[key]] if key in kept else [])
+        found = [
+            each for each in (kept.oldest if key is None else [kept[key]] if key in kept else [])
             if (edit_key is None or each.edit_key == edit_key)
             and (decision is None or each.verdict.decision == decision)
-        )  # fmt: skip
+        ]  # fmt: skip
         return found[max(0, len(found) - border.check_limit(limit)) :]
 
     def unseen(self, scope: Scope, *, proposer: str, branch: str = "") -> list[Feedback]:

@@ -108,7 +108,7 @@ def _copy(room: Room) -> Room:
     """So that what goes wrong half-way, or is only tried, changes nothing."""
     made = copy(room)
     for field in fields(room):
-        setattr(made, field.name, dict(getattr(room, field.name)))
+        setattr(made, field.name, getattr(room, field.name).copy())
     made.lines = {name: list(line) for name, line in room.lines.items()}
     made.readings = {id: dict(heard) for id, heard in room.readings.items()}
     return made
@@ -266,7 +266,8 @@ def _rebuild(room: Room, wanted: Rebuilt, counts: Counter[str]) -> None:
         room.made[made.id] = made
         line.append(made)
     counts["attempt"] += len(room.attempts)
-    room.attempts = {one.key: one for one in wanted.attempts}
+    room.attempts.clear()
+    room.attempts.update({one.key: one for one in wanted.attempts})
     counts["outcome"] += len(room.outcomes.keys() - wanted.kept)
     room.outcomes = {key: one for key, one in room.outcomes.items() if key in wanted.kept}
     room.outcomes |= {one.key: one for one in wanted.outcomes}

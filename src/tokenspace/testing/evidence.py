@@ -90,6 +90,19 @@ def evidence_is_kept_whole(store: Store) -> None:
     refuses(UsageError, "a case of another scope", lambda: store.add_feedback(a_feedback(), a_case(scope=TENANT)))
 
 
+def feedback_is_found_by_its_ids(store: Store) -> None:
+    """Few or many, in any order and named twice; what the scope does not have is not found."""
+    episode = an_episode()
+    store.record(episode)
+    told = [a_feedback(episode=episode.id, at=NOW + timedelta(seconds=number)) for number in range(60)]
+    for one in told:
+        store.add_feedback(one, None)
+    for count in (0, 1, 20, 45):
+        wanted = [one.id for one in told[:count]]
+        assert store.feedback(USER, ids=[*wanted[::-1], *wanted[:1], new_id()]) == told[:count]
+    assert store.feedback(OTHERS[0], ids=[one.id for one in told]) == []
+
+
 def order_is_by_time_and_id(store: Store) -> None:
     """Lists are ordered by time, then by id, whatever order they were written in; limits take the newest."""
     times = [NOW + timedelta(seconds=n) for n in (3, 1, 2, 2)]

@@ -44,6 +44,7 @@ from tokenspace.testing.evidence import (
     a_session_keeps_its_first_heads,
     attempts_are_found_and_updated,
     evidence_is_kept_whole,
+    feedback_is_found_by_its_ids,
     order_is_by_time_and_id,
     the_first_outcome_stays,
 )
@@ -419,7 +420,8 @@ STORE_CHECKS: Final[Mapping[str, Callable[[Store], None]]] = MappingProxyType({
         revisions_read_back_in_canonical_form, every_field_is_kept, unicode_and_large_texts_are_kept,
         unusable_texts_are_refused, vectors_follow_their_text, blame_names_the_last_writer,
         provenance_reads_both_ways, branches_fork_and_stay_apart, an_empty_layer_can_be_branched, scopes_are_isolated,
-        evidence_is_kept_whole, order_is_by_time_and_id, attempts_are_found_and_updated, the_first_outcome_stays,
+        evidence_is_kept_whole, feedback_is_found_by_its_ids, order_is_by_time_and_id, attempts_are_found_and_updated,
+        the_first_outcome_stays,
         a_session_keeps_its_first_heads, canaries_are_seen_from_below, an_ended_canary_stays_as_it_is,
         readings_are_kept_as_they_came, unknown_canaries_have_no_readings, unseen_is_what_nobody_was_about,
         an_answer_keeps_its_first_episode, anchors_are_replayed_as_they_were, old_anchors_can_be_dropped,
