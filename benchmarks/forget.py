@@ -1,11 +1,12 @@
 """Forgetting: is it exact, is it gone from the files, is it quick?
 
 `differences` are random histories whose state after `forget` in exact mode is not that of the same history without the
-subject, on all databases; another figure says on how many each of them was tried. `residue_bytes` are the bytes of
-canary strings that are left in all files of a SQLite store (database, log, indices, keys) after its user was forgotten;
-on PostgreSQL those in the tables' files and those in the write-ahead log are counted apart, because the log is the
-server's. `ten_thousand_s` is how long it takes to forget one piece of feedback that 10,000 rows of a SQLite store were
-derived from; the rewriting of the file is included, and is given apart.
+subject, on all databases; another figure says on how many each of them was tried. `differences_product` is the same
+with the product's own proposers and gate. `residue_bytes` are the bytes of canary strings that are left in all files of
+a SQLite store (database, log, indices, keys) after its user was forgotten; on PostgreSQL those in the tables' files and
+those in the write-ahead log are counted apart, because the log is the server's. `ten_thousand_s` is how long it takes
+to forget one piece of feedback that 10,000 rows of a SQLite store were derived from; the rewriting of the file is
+included, and is given apart.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 import _report
 from tokenspace.domain import Drop, Edit, Entry, Kind, Put, Scope, Verdict
 from tokenspace.forget import find, forget
+from tokenspace.testing.desk import Desk, desk_history
 from tokenspace.testing.histories import Happening, Stage, random_history, random_subject, scopes_of, state_of
 
 CANARY = "canary-81f3"
@@ -34,23 +36,24 @@ BATCH = 20
 def differs(stage: Stage, seed: int) -> bool:
     """Whether a history without its subject is not what forgetting the subject leaves."""
     agent = f"desk{seed}"
-    history = stage.play(random_history(seed, agent=agent))
+    history_of = desk_history if isinstance(stage, Desk) else random_history
+    history = stage.play(history_of(seed, agent=agent))
     chosen = random_subject(history, seed)
     if chosen is None:
         return False
     subject, rest = chosen
-    never = Stage("memory:")
+    never = type(stage)("memory:")
     never.play(rest)
     asyncio.run(forget(stage.parts, stage.store.admin, subject, exact=True))
     seen, wanted = (state_of(each.store, each.store.admin, scopes_of(agent)) for each in (stage, never))
     return seen != wanted
 
 
-def on_many(urls: Iterator[str], histories: int) -> int:
+def on_many(urls: Iterator[str], histories: int, kind: type[Stage] = Stage) -> int:
     """How many histories differ, and stores do not verify."""
     found = 0
     for start in range(0, histories, BATCH):
-        stage = Stage(next(urls))
+        stage = kind(next(urls))
         found += sum(differs(stage, seed) for seed in range(start, min(start + BATCH, histories)))
         found += bool(stage.store.admin.verify())
         stage.store.close()
@@ -171,17 +174,21 @@ def main() -> None:
     """Measure, print, write."""
     args = _report.options(__doc__).parse_args()
     memory, sqlite, server_side, rows = (200, 10, 5, 50) if args.quick else (10_000, 300, 100, 500)
+    product = 40 if args.quick else 500
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         in_memory = on_many(iter(lambda: "memory:", ""), memory)
         on_sqlite = on_many((f"sqlite:///{folder}/{number}.db" for number in range(10_000)), sqlite)
+        files = (f"sqlite:///{folder}/product{number}.db" for number in range(10_000))
+        of_product = on_many(iter(lambda: "memory:", ""), product, Desk) + on_many(files, product // 20, Desk)
         on_server, tables, log = postgresql(rows, server_side)
         (folder / "residue").mkdir()
         before, left = residue(folder / "residue", rows)
         many, took_s, scrub_s = ten_thousand(folder)
     figures = {
         "differences": in_memory + on_sqlite + on_server, "histories_memory": memory, "histories_sqlite": sqlite,
-        "histories_postgresql": server_side, "residue_bytes": left, "residue_before_bytes": before,
+        "histories_postgresql": server_side, "differences_product": of_product,
+        "histories_product": product + product // 20, "residue_bytes": left, "residue_before_bytes": before,
         "residue_postgresql_tables_bytes": tables, "residue_postgresql_log_bytes": log, "rows": many,
         "ten_thousand_s": took_s, "scrub_s": scrub_s,
     }  # fmt: skip

@@ -1,11 +1,13 @@
 """What isolation costs, and whether it holds.
 
-Cost: the same reads (heads, live canaries, context, blame) of the same users on one PostgreSQL server, in turns, by a
-store under row-level security and by one without, which is a superuser's, among the lines of 10,000 other users; the
-ratio of medians by read, and how far it varies from round to round. Holding: planted strings and ids that any method
-told to another user, another tenant or nobody (`hits`); random programs whose answers to A differ with B's data
-(`differences`); scope predicates of the store and policies of the server that were taken away one by one, and how many
-of those the tests noticed.
+Cost: the same reads (`read`: heads, live canaries, context and blame; `uncached_read`: the shared layers as well;
+`episodes`: the ten newest, of 2 KB) of the same users on one PostgreSQL server, in turns, by a store under row-level
+security and by one without, which is a superuser's, among the lines of 10,000 other users. Each user is read by one
+and at once by the other, which of them first being drawn; the figure is the median of the ratios of these neighbours,
+less one, and that of the worst round, by read; the milliseconds are the last round's. Holding: planted strings and ids
+that any method told to another user, another tenant or nobody (`hits`); random programs whose answers to A differ with
+B's data (`differences`); scope predicates of the store that were taken away one by one, and how many of those the tests
+noticed.
 """
 
 from __future__ import annotations
@@ -16,12 +18,14 @@ import statistics
 import sys
 import tempfile
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
 import _report
+import sealing
 import store as store_benchmark
 from tokenspace.store import open_store
 from tokenspace.store.sql import SqlStore
@@ -63,6 +67,8 @@ def cost(url: str, users: int, *, rounds: int) -> dict[str, float]:
     loading = open_store(url)
     store_benchmark.load_shared(loading)
     store_benchmark.load(loading, users, "postgresql")
+    for user in range(users):
+        loading.record_all([sealing.an_episode(store_benchmark.scope_of(user)) for _ in range(10)], answers={})
     loading.close()
     with psycopg.connect(url, autocommit=True) as owner:
         owner.execute(FILLER)
@@ -70,29 +76,25 @@ def cost(url: str, users: int, *, rounds: int) -> dict[str, float]:
         owner.execute("VACUUM ANALYZE")
     stores = {"with": open_store(url), "without": unsecured(url)}
     chance = random.Random(3)
-    ratios: dict[str, list[float]] = {"read": [], "uncached_read": [], "episodes": []}
+    ratios: dict[str, list[list[float]]] = {"read": [], "uncached_read": [], "episodes": []}
     medians: dict[str, float] = {}
     for number in range(rounds + 1):  # the first round warms: statements compiled, plans made, pages at hand
         times: dict[tuple[str, str], list[float]] = {}
         for user in chance.sample(range(users), min(users, 100)):
-            for name in chance.sample(list(stores), 2):
-                for kind in ratios:
+            for kind in ratios:
+                for name in chance.sample(list(stores), 2):
                     times.setdefault((kind, name), []).append(seconds(stores[name], kind, user))
         for kind, found in ratios.items():
-            with_, without = (statistics.median(times[kind, name]) for name in ("with", "without"))
+            pair = (times[kind, "with"], times[kind, "without"])
+            with_, without = map(statistics.median, pair)
             medians |= {f"{kind}_with_ms": with_ * 1e3, f"{kind}_without_ms": without * 1e3}
             if number:
-                found.append(with_ / without - 1)
+                found.append([one / other - 1 for one, other in zip(*pair, strict=True)])
     for one in stores.values():
         one.close()
-    spread = {f"rls_cost_{kind}": statistics.median(found) for kind, found in ratios.items()}
-    return {
-        "rls_cost": spread["rls_cost_read"],
-        "rls_cost_worst_round": max(ratios["read"]),
-        **spread,
-        **medians,
-        "rounds": rounds,
-    }
+    costs = {f"rls_cost_{kind}": statistics.median(chain(*found)) for kind, found in ratios.items()}
+    worst = max(map(statistics.median, ratios["read"]))
+    return {"rls_cost": costs["rls_cost_read"], "rls_cost_worst_round": worst, **costs, **medians, "rounds": rounds}
 
 
 def unsecured(url: str) -> SqlStore:

@@ -48,7 +48,7 @@ CLINC = StreamConfig(
 )  # fmt: skip
 RELABEL = StreamConfig(
     name="banking77, eight labels exchange their names", source="banking77", labels=8, tasks=240, relabel=8,
-    relabel_at=140, noise=0.1, sleep_every=20, sleep_calls=20, window=20, seeds=(1, 2, 3), hindsight=False,
+    relabel_at=140, noise=0.1, sleep_every=10, sleep_calls=20, window=20, seeds=(1, 2, 3), hindsight=False,
     arms=("tokenspace", "nearest"),
 )  # fmt: skip
 EMBEDDED = StreamConfig(

@@ -415,8 +415,7 @@ class LearningAgent:
         """Commit a deferred attempt on a person's authority."""
         found = self._attempt(attempt)
         assert found.edit is not None
-        run, context = self.parts.runtime, self.context()
-        reason = f"approved by {self.principal}"
+        run, context, reason = self.parts.runtime, self.context(), f"approved by {self.principal}"
         verdict = replace(found.verdict, decision="accept", basis="human", reason=reason, share=1.0)
         vectors = run.recall.index(new_texts(context, found.edit))
         return run.store.commit(

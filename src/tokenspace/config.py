@@ -2,7 +2,7 @@
 
 A project keeps its store and its settings in a folder `.tokenspace/`, found from the current folder upwards as git
 does it. What is given in a call wins over the environment (`TOKENSPACE_AGENT`, `_STORE`, `_MODEL`, `_LEARNER`,
-`_TENANT`, `_USER`, `_PRINCIPAL`, `_KEYS`), and that over `.tokenspace/config.toml`.
+`_TENANT`, `_USER`, `_PRINCIPAL`, `_KEYS`, `_SHARE`), and that over `.tokenspace/config.toml`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 HOME: Final = ".tokenspace"
 _KEYS: Final = (
     "agent", "store", "model", "learner", "tenant", "user", "principal", "teachers", "operators", "system", "choices",
-    "keys",
+    "keys", "share",
 )  # fmt: skip
 _LISTS: Final = ("teachers", "operators", "choices")
 
@@ -42,6 +42,11 @@ class Settings:
     `system` and `choices` are the agent's own system message and the only answers that it may give: they go with
     every request that is a plain text. `keys` is the folder of the keys that seal what users say, "off" for none; see
     `store.open_store` for the default.
+
+    `share` is how many distinct principals must each have learned a lesson before it is proposed to the layer that they
+    share, three at least; 0, the default, shares nothing. It is off because it lets what some users said show in what
+    others are answered, which is a purpose that the operator answers for, and because a layer in which it is off is the
+    same, byte for byte, whatever other users do. Five is what the figures of attacks were measured with.
     """
 
     agent: str = "default"
@@ -56,6 +61,7 @@ class Settings:
     system: str = ""
     choices: tuple[str, ...] = ()
     keys: str = ""
+    share: int = 0
     home: Path | None = None
 
     def keys_of(self, store: str) -> str | None:
@@ -67,7 +73,11 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Everything that one agent learns with; `system` and `choices` as in `Settings`."""
+    """Everything that one agent learns with; `system`, `choices` and `share` as in `Settings`.
+
+    `rules` are those of the gate, None for their defaults. `proposers_on` makes the same proposers for another runtime,
+    whose store and clock they ask; None where they ask none.
+    """
 
     runtime: Runtime
     gate: Gate
@@ -77,6 +87,9 @@ class Parts:
     proposers: tuple[Proposer, ...]
     system: str = ""
     choices: tuple[str, ...] = ()
+    share: int = 0
+    rules: GateSettings | None = None
+    proposers_on: Callable[[Runtime], tuple[Proposer, ...]] | None = None
 
 
 def find_home(start: Path | None = None) -> Path | None:
@@ -88,7 +101,7 @@ def find_home(start: Path | None = None) -> Path | None:
 def load(given: Mapping[str, Any] | None = None, *, start: Path | None = None) -> Settings:
     """Settings from arguments, environment and file, in this order; None in `given` means "not said".
 
-    Raises `BadData` for a file that is not TOML or has unknown keys.
+    Raises `BadData` for a file that is not TOML or has unknown keys, `UsageError` for a number that is none.
     """
     home = find_home(start)
     values: dict[str, Any] = _read(home / "config.toml") if home else {}
@@ -105,6 +118,7 @@ def load(given: Mapping[str, Any] | None = None, *, start: Path | None = None) -
         if isinstance(values.get(key), str):
             values[key] = [name.strip() for name in values[key].split(",") if name.strip()]
     values["choices"] = tuple(values.get("choices", ()))
+    values["share"] = _support(values.get("share", 0))
     values["principal"] = values.get("principal") or _login()
     # Who works alone on a machine is its operator, and may teach the shared layers.
     values["teachers"] = frozenset(values.get("teachers", [values["principal"]]))
@@ -126,11 +140,27 @@ def _read(path: Path) -> dict[str, Any]:
     if unknown:
         raise BadData(f"{path} has unknown settings: {', '.join(unknown)}", hint=f"known are {', '.join(_KEYS)}")
     for key, value in values.items():
+        if key == "share":
+            _support(value)
+            continue
         texts = cast("list[Any]", value) if key in _LISTS and isinstance(value, list) else [value]
         if not all(isinstance(text, str) for text in texts):
             wanted = 'a list of texts in quotes, such as ["a", "b"]' if key in _LISTS else "a text in quotes"
             raise BadData(f"{path}: {key} is not what it should be", hint=f"make it {wanted}")
     return values
+
+
+def _support(said: object) -> int:
+    """How many principals a shared lesson needs, from a file, a call or the environment."""
+    text = said.strip() if isinstance(said, str) else "" if isinstance(said, bool) else str(said)
+    support = int(text) if text.isascii() and text.isdigit() and len(text) <= len("100000") else -1
+    if support:
+        from tokenspace.proposers.share import LEAST_SUPPORT, SUPPORT
+
+        if support < LEAST_SUPPORT:
+            hint = f"0 shares nothing; otherwise say {LEAST_SUPPORT} principals or more, such as {SUPPORT}"
+            raise UsageError(f"share is {said!r}", hint=hint)
+    return support
 
 
 def _login() -> str:
@@ -170,6 +200,11 @@ def build(
     def graders(spec: GraderSpec) -> Grader:
         return build_grader(spec, model=judge)
 
+    learner = _model(settings.learner) if settings.learner else None
+
+    def proposers(run: Runtime) -> tuple[Proposer, ...]:
+        return proposers_for(run, rules, learner=learner)
+
     gate = ReplayGate(runtime, graders, settings=rules)
     return Parts(
         runtime=runtime,
@@ -177,9 +212,12 @@ def build(
         watch=Watch(runtime, gate),
         release=ReleaseCheck(runtime, graders, settings=rules),
         graders=graders,
-        proposers=proposers_for(runtime, rules, learner=_model(settings.learner) if settings.learner else None),
+        proposers=proposers(runtime),
+        proposers_on=proposers,
         system=settings.system,
         choices=settings.choices,
+        share=settings.share,
+        rules=rules,
     )
 
 
@@ -188,16 +226,19 @@ def proposers_for(run: Runtime, rules: GateSettings, *, learner: Model | None) -
     from tokenspace import proposers as p
 
     asker = p.Asker(model=learner, store=run.store) if learner else None
-    retire = p.Retire(
-        run.recall, neighbours=rules.neighbours, outvoted=rules.outvoted, teachers=rules.teachers,
-        trusted=rules.operators,
+    rename, retire = (
+        of(
+            run.recall, neighbours=rules.neighbours, outvoted=rules.outvoted, teachers=rules.teachers,
+            trusted=rules.operators,
+        )
+        for of in (p.Rename, p.Retire)
     )  # fmt: skip
     plain = (p.Remember(), p.Fact(asker), p.Adopt(facts=True), p.ToolNote())
     asking = (p.AskedToolNote(asker), p.Reflect(asker), p.Contrast(asker), p.Rewrite(asker)) if asker else ()
     skill = (p.Skill(asker, recall=run.recall),) if asker else ()
     expire = p.Expire(store=run.store, clock=run.clock)
     consolidate = p.Consolidate(run.recall, store=run.store, clock=run.clock, asker=asker)
-    return (*plain, *asking, *skill, retire, expire, consolidate)
+    return (*plain, *asking, *skill, rename, retire, expire, consolidate)
 
 
 def _model(name: str) -> Model:

@@ -2,12 +2,14 @@
 
 What came from outside is kept as it came: episodes, feedback, and what persons decided. What was decided here is
 decided again, in the order in which it was: each recorded attempt by its proposer, on what is left of its evidence, by
-the gate. Remembered replays are used where they are asked for again, so only what has changed is paid for. It happens
-in a store in memory; what came of it takes the place of the history from the first revision that is another.
+the gate. An entry that comes out with the same words keeps its id; another gets one that is as old. Remembered replays
+are used where they are asked for again, so only what has changed is paid for. It happens in a store in memory; what
+came of it takes the place of the history from the first revision that is another.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -21,6 +23,7 @@ from tokenspace.domain import (
     Edit,
     Entry,
     Episode,
+    Evidence,
     Feedback,
     Heads,
     Layer,
@@ -31,14 +34,16 @@ from tokenspace.domain import (
     Revision,
     Scope,
     Usage,
+    digest,
     new_id,
 )  # fmt: skip
 from tokenspace.domain.erasure import Cut, Lineage, Rebuilt
 from tokenspace.errors import EditError, UsageError
 from tokenspace.loop import Runtime
-from tokenspace.protocols import Admin, Gate, Store
+from tokenspace.protocols import Admin, Gate, Proposer, Reach, Store
 from tokenspace.store import MemoryStore
 
+_DAY: Final = re.compile(r"/\d{4}-\d\d-\d\d$")
 _EARLY: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -107,12 +112,65 @@ def _affected(admin: Admin, cuts: Sequence[Cut]) -> tuple[list[Scope], dict[Scop
 
 def _check(parts: Parts, room: Lineage) -> None:
     """Raises `UsageError` for a scope whose history cannot be told again."""
-    hint = "forget without --exact: verdicts that rest on it are marked instead"
+    hint = "leave out --exact: what was made of it goes all the same, and verdicts that rest on it are marked"
     if room.canaries or any(one.branch for one in (*room.written, *room.tried)):
         raise UsageError(f"{room.scope} has canaries or branches, whose history cannot be told again", hint=hint)
-    unknown = {one.proposer for one in room.tried} - {one.name for one in parts.proposers}
+    unknown = {_undated(one.proposer) for one in room.tried} - {_undated(one.name) for one in parts.proposers}
     if unknown:
-        raise UsageError(f"{room.scope} has attempts by {', '.join(sorted(unknown))}, which is not here", hint=hint)
+        raise UsageError(
+            f"{room.scope} has attempts by {', '.join(sorted(unknown))}, which is not here",
+            hint=f"name the model that it asks, if that is what is missing; or {hint}",
+        )
+
+
+def _undated(proposer: str) -> str:
+    """The name of a proposer without the day that some have in it: at that day it was called so."""
+    return _DAY.sub("", proposer)
+
+
+class _Keeping:
+    """A proposer whose new entries have the ids that they had, where they say what they said.
+
+    Only an id that was drawn just now is changed: one that depends on what it names is what it should be.
+    """
+
+    def __init__(self, proposer: Proposer, tried: Attempt) -> None:
+        self._proposer, self._tried = proposer, tried
+        self.name: str = proposer.name
+        self.reach: Reach = proposer.reach
+
+    async def propose(self, evidence: Evidence, *, budget: Budget) -> Edit | None:
+        """See `protocols.Proposer`."""
+        began = new_id()
+        edit = await self._proposer.propose(evidence, budget=budget)
+        if edit is None:
+            return None
+        had: dict[str, list[str]] = {}
+        for op in self._tried.edit.ops if self._tried.edit else ():
+            if isinstance(op, Put):
+                had.setdefault(_says(op.entry), []).append(op.entry.id)
+        made = [op.entry for op in edit.ops if isinstance(op, Put) and began < op.entry.id < new_id()]
+        ids = dict[str, str]()
+        for number, entry in enumerate(made):
+            known = had.get(_says(entry))
+            ids[entry.id] = known.pop(0) if known else _named_like(self._tried.id, number)
+        return replace(edit, ops=tuple(_renamed(op, ids) for op in edit.ops))
+
+
+def _says(entry: Entry) -> str:
+    return digest([entry.kind, entry.doc, entry.key, entry.trigger, entry.text])
+
+
+def _named_like(id: str, number: int) -> str:
+    """An id as old as an attempt's, in the order of numbers; the same whenever this is told again."""
+    return f"{id[:16]}{number:04x}{digest(['entry', id, number])[20:]}"
+
+
+def _renamed(op: Op, ids: Mapping[str, str]) -> Op:
+    if not isinstance(op, Put):
+        return op
+    entry, old = op.entry, op.entry.supersedes or ""
+    return Put(entry=replace(entry, id=ids.get(entry.id, entry.id), supersedes=ids.get(old, entry.supersedes)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +255,7 @@ class _World:
         self._scratch = _Scratch(self._store, cuts)
         self._run = replace(parts.runtime, store=self._scratch, clock=lambda: self._scratch.now, branch="")
         self._gate = gate.on(self._run)
-        self._proposers = {one.name: one for one in parts.proposers}
+        self._proposers = parts.proposers_on(self._run) if parts.proposers_on else parts.proposers
         self._real: dict[Scope, str | None] = {}
         self._moved: dict[str, str | None] = {}
         self._heads: dict[Scope, dict[str, Heads]] = {}
@@ -255,8 +313,9 @@ class _World:
         left = scratch.feedback(scope, ids=tried.evidence)
         scratch.known, scratch.id = (tried if how == "learn" else None), tried.revision or _id_like(tried.id)
         if how == "learn" and left:
-            proposer = self._proposers[tried.proposer]
-            await loop.learn(self._run, proposer, self._gate, feedback=left, budget=budget)
+            asked = _undated(tried.proposer)
+            proposer = next(one for one in self._proposers if _undated(one.name) == asked)
+            await loop.learn(self._run, _Keeping(proposer, tried), self._gate, feedback=left, budget=budget)
         elif how == "judge" and held:
             await loop.judge(self._run, self._gate, held[0], budget=budget)
         elif how == "decide" and held and held[0].edit is not None and held[0].edit_key == tried.edit_key:

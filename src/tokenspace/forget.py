@@ -8,28 +8,38 @@ finished by `resume`.
 
 from __future__ import annotations
 
+import asyncio
 import unicodedata
-from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final, NamedTuple
 
 from tokenspace import loop
 from tokenspace.budget import Budget
+from tokenspace.closure import Rooms, closure
 from tokenspace.config import Parts
 from tokenspace.counterfactual import without
 from tokenspace.domain import Attempt, Scope
-from tokenspace.domain.erasure import Cut, Erasure, Lineage, Pending, Rebuilt, Subject, SubjectKind, Tried, Written
-from tokenspace.errors import BudgetExceeded, NotFound, UsageError
+from tokenspace.domain.erasure import Cut, Erasure, Pending, Rebuilt, Subject, SubjectKind
+from tokenspace.errors import BudgetExceeded, NotFound, TokenspaceError, UsageError
 from tokenspace.protocols import Admin
 from tokenspace.receipts import UNREACHED, Signer, issue_for, signer_of
+from tokenspace.sharing import LINE, sharing_of
 
 KINDS: Final[tuple[SubjectKind, ...]] = ("user", "episode", "feedback", "entry", "text")
 LEAST_CHARS: Final = 4
 """A shorter text is in too much to be meant."""
 
-Rooms = dict[Scope, Lineage]
+GRACE_S: Final = 10.0
+"""Who began an erasure so short a time ago may be at it still: whoever finishes what others began waits so long."""
+
+Beside = Callable[[Subject, str, bool], Mapping[str, int]]
+"""Erases a subject from a place outside the store, or with True only counts; the rows by what they are (see `NAMES`).
+
+The text is what was asked for, "" where it is not known any more. Raises `TokenspaceError` where it cannot.
+"""
 
 
 # ── what is meant ───────────────────────────────────────────────────────────────────────────
@@ -93,141 +103,6 @@ def _below(admin: Admin, scope: Scope) -> list[Scope]:
     return [one for one in admin.scopes(scope.agent) if scope in one.layers]
 
 
-# ── what hangs on it ────────────────────────────────────────────────────────────────────────
-
-
-def closure(admin: Admin, subject: Subject) -> tuple[list[Cut], Rooms]:
-    """What goes, scope by scope, and the lineages that say so.
-
-    Shared layers above are always looked at; what is below a shared layer that loses something, then, too.
-    """
-    known = frozenset(admin.scopes(subject.scope.agent))
-    wanted = {layer for one in (subject.scope, *subject.roots) for layer in one.layers if layer in known}
-    rooms: Rooms = {}
-    spread = _Spread(rooms, subject)
-    while wanted - rooms.keys():
-        rooms |= {scope: admin.lineage(scope) for scope in sorted(wanted - rooms.keys())}
-        spread = _Spread(rooms, subject)
-        shared = [scope for scope in spread.tainted if not scope.user]
-        wanted |= {one for one in known for scope in shared if scope in one.layers}
-    return [cut for cut in map(spread.cut, sorted(rooms)) if not cut.empty], rooms
-
-
-class _Spread:
-    """How what is forgotten spreads along provenance, until nothing is added.
-
-    `ids` are gone wherever they are named. An entry is gone from a moment on, and for those who can see its layer: what
-    cites or replaces it later goes, too.
-    """
-
-    def __init__(self, rooms: Rooms, subject: Subject) -> None:
-        self._rooms = rooms
-        self._roots = subject.roots
-        self._whole = frozenset({subject.scope} if subject.kind == "user" else ())
-        self.ids: set[str] = {id for kinds in subject.roots.values() for ids in kinds.values() for id in ids}
-        self.blank: dict[Scope, set[str]] = defaultdict(set)
-        self._entries: dict[str, list[tuple[Scope, datetime]]] = defaultdict(list)
-        self._lost_attempts: dict[Scope, set[str]] = defaultdict(set)
-        for scope in self._whole & rooms.keys():
-            self._all_of(rooms[scope])
-        before = -1
-        while before != (before := self._size()):
-            for room in rooms.values():
-                if room.scope not in self._whole:
-                    self._round(room)
-
-    @property
-    def tainted(self) -> frozenset[Scope]:
-        """Scopes some of whose own entries or drafts are gone."""
-        return frozenset({scope for scope, lost in self.blank.items() if lost} | self._whole)
-
-    def _size(self) -> int:
-        return len(self.ids) + sum(map(len, self.blank.values())) + sum(map(len, self._entries.values()))
-
-    def _all_of(self, room: Lineage) -> None:
-        self.ids.update(room.episodes, room.feedback, room.cases, room.canaries)
-        self.ids.update(id for one in room.tried for id in (one.id, one.key))
-        for one in room.written:
-            self._lose(room.scope, one)
-        # What this user said elsewhere is theirs, too.
-        for other in self._rooms.values():
-            if other.scope in room.scope.layers[:-1]:
-                self.ids.update(id for id, (_, who) in other.feedback.items() if who == room.scope.user)
-
-    def _round(self, room: Lineage) -> None:
-        ids = self.ids
-        ids.update(id for id, (about, _) in room.feedback.items() if about in ids)
-        ids.update(id for id, sources in room.cases.items() if not ids.isdisjoint(sources))
-        lost = self._lost_attempts[room.scope]
-        for one in room.tried:
-            if one.key not in lost and (one.id in ids or self._hit(room.scope, one)):
-                lost.add(one.key)
-                ids.update((one.id, one.key))
-        led = {one.revision for one in room.tried if one.key in lost}
-        for one in room.written:
-            if one.id in self.blank[room.scope]:
-                continue
-            if one.id in ids or one.id in led or self._hit(room.scope, one) or self._replaces(room.scope, one):
-                self._lose(room.scope, one)
-        blank = self.blank[room.scope]
-        for one in room.tried:
-            if one.revision in blank and one.key not in lost:
-                lost.add(one.key)
-                ids.update((one.id, one.key))
-
-    def _lose(self, scope: Scope, made: Written) -> None:
-        self.ids.add(made.id)
-        self.blank[scope].add(made.id)
-        for id in made.puts:
-            self._entries[id].append((scope, made.at))
-
-    def _hit(self, scope: Scope, one: Written | Tried) -> bool:
-        if not self.ids.isdisjoint(one.sources):
-            return True
-        return any(self._gone(scope, id, one.at) for id in one.sources if id in self._entries)
-
-    def _replaces(self, scope: Scope, made: Written) -> bool:
-        return any(self._gone(scope, id, made.at) for id in made.puts if id in self._entries)
-
-    def _gone(self, scope: Scope, entry: str, at: datetime) -> bool:
-        return any(
-            since <= at and (layer in scope.layers or scope in layer.layers) for layer, since in self._entries[entry]
-        )
-
-    def cut(self, scope: Scope) -> Cut:
-        """What goes in one scope."""
-        room, ids = self._rooms[scope], self.ids
-        if scope in self._whole:
-            return Cut(scope=scope, whole=True)
-        lost, blank = self._lost_attempts[scope], self.blank[scope]
-        tainted = bool(lost) or any(self.blank[layer] for layer in scope.layers)
-        episodes = ids & room.episodes.keys()
-        gone_sessions = {room.episodes[id] for id in episodes} - {None}
-        kept_sessions = {about for id, about in room.episodes.items() if id not in episodes}
-        gone = {
-            "episode": frozenset(episodes),
-            "feedback": frozenset(ids & room.feedback.keys()),
-            "case": frozenset(ids & room.cases.keys()),
-            "attempt": frozenset(lost),
-            "outcome": frozenset(key for key, about in room.outcomes.items() if about in ids or key in ids),
-            "answer": frozenset(id for id, about in room.answers.items() if about in ids),
-            "session": frozenset(id for id in gone_sessions - kept_sessions if id in room.sessions),
-            "reading": frozenset(about for heard in room.readings.values() for about in heard if about in ids),
-        }
-        return Cut(
-            scope=scope,
-            gone={kind: some for kind, some in gone.items() if some},
-            blank=frozenset(blank),
-            withdrawn=frozenset(
-                one.id for one in room.written if one.id not in blank and not ids.isdisjoint(one.cases)
-            ),
-            withdrawn_attempts=frozenset(
-                one.key for one in room.tried if one.key not in lost and not ids.isdisjoint(one.cases)
-            ),
-            tainted=tainted or "anchor" in self._roots.get(scope, {}),
-        )
-
-
 # ── forgetting ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -241,6 +116,7 @@ async def forget(
     budget: Budget | None = None,
     who: str = "",
     what: str = "",
+    beside: Sequence[Beside] = (),
 ) -> Erasure:
     """Erase a subject with its closure, and learn survivors again from what remains.
 
@@ -248,69 +124,171 @@ async def forget(
     anything is erased, where that cannot be told (see `counterfactual.without`). With `dry_run` nothing is changed.
     Raises `StoreUnavailable` where the files cannot be scrubbed now: the rest is done, and `resume` scrubs them.
     `who` is the principal that the receipt names, `what` the id or the text that it shall be about, under its salt.
+    `beside` are the places outside the store where more of it may be; the result names those that cannot be reached.
     """
     at = parts.runtime.clock()
     if dry_run:
         job = Pending(id="", subject=subject, exact=exact, erased=False)
-        return await _erase(parts, admin, job, at=at, budget=budget, by=_Hand(who, what))
+        return await _erase(parts, admin, job, at=at, budget=budget, by=_Hand(who, what, None, beside))
     id = admin.begin_erasure(subject, exact=exact, at=at)
-    by = _Hand(who, what, signer_of(parts.runtime.store))
+    by = _Hand(who, what, signer_of(parts.runtime.store), beside)
     job = Pending(id=id, subject=subject, exact=exact, erased=False)
-    return await _erase(parts, admin, job, at=at, budget=budget, by=by)
+    try:
+        return await _erase(parts, admin, job, at=at, budget=budget, by=by)
+    except UsageError:
+        left = _waits(admin, job)
+        if left and not left.erased:  # refused, so nobody is to finish it
+            admin.end_erasure(id, at=at)
+        raise
 
 
-async def resume(parts: Parts, admin: Admin, *, budget: Budget | None = None, who: str = "") -> list[Erasure]:
+async def resume(
+    parts: Parts, admin: Admin, *, budget: Budget | None = None, who: str = "", beside: Sequence[Beside] = ()
+) -> list[Erasure]:
     """Finish what somebody began and was killed over; in the order in which it was begun.
 
     The receipt names who finishes it, and what was asked for only by its kind and scope: the rest is kept nowhere.
+    Where exact mode is refused by now, it is finished in the default mode, and that is remarked: it was promised.
     """
-    at, by = parts.runtime.clock(), _Hand(who, "", signer_of(parts.runtime.store))
-    return [await _erase(parts, admin, one, at=at, budget=budget, by=by) for one in admin.pending_erasures()]
+    by = _Hand(who, "", signer_of(parts.runtime.store), beside)
+    return [await _resumed(parts, admin, one, budget=budget, by=by) for one in admin.pending_erasures()]
+
+
+async def finish(
+    parts: Parts, admin: Admin, *, who: str = "", beside: Sequence[Beside] = (), grace_s: float | None = None
+) -> tuple[list[Erasure], list[TokenspaceError]]:
+    """`resume` for whoever starts with an operator's rights: what was finished, and why others could not be.
+
+    What was begun only just now is left to whoever began it, for `grace_s` (default: `GRACE_S`).
+    """
+    done, failed, waited_s = list[Erasure](), list[TokenspaceError](), 0.0
+    grace_s = GRACE_S if grace_s is None else grace_s
+    by = _Hand(who, "", signer_of(parts.runtime.store), beside)
+    for one in admin.pending_erasures():
+        while waited_s < grace_s and _age_s(one, parts.runtime.clock()) < grace_s and _waits(admin, one):
+            await asyncio.sleep(_PAUSE_S)
+            waited_s += _PAUSE_S
+        try:
+            if now := _waits(admin, one):
+                done.append(await _resumed(parts, admin, now, budget=None, by=by))
+        except TokenspaceError as error:
+            failed.append(error)
+    return done, failed
+
+
+_PAUSE_S: Final = 0.25
+
+
+def _waits(admin: Admin, job: Pending) -> Pending | None:
+    return next((one for one in admin.pending_erasures() if one.id == job.id), None)
+
+
+def _age_s(job: Pending, now: datetime) -> float:
+    """How long ago an erasure was begun: its id tells (RFC 9562)."""
+    return now.timestamp() - int(job.id[:12], 16) / 1_000
+
+
+async def _resumed(parts: Parts, admin: Admin, job: Pending, *, budget: Budget | None, by: _Hand) -> Erasure:
+    at = parts.runtime.clock()
+    try:
+        return await _erase(parts, admin, job, at=at, budget=budget, by=by)
+    except UsageError as error:
+        if not job.exact or job.erased:
+            raise
+        words = f"exact mode was refused ({error}), so this was finished without it"
+        return await _erase(parts, admin, replace(job, exact=False), at=at, budget=budget, by=by._replace(remark=words))
 
 
 class _Hand(NamedTuple):
-    """Who erases, what they were asked to, and who signs for it."""
+    """Who erases, what they were asked to, who signs for it, and where else they reach."""
 
     who: str
     what: str
     signer: Signer | None = None
+    beside: Sequence[Beside] = ()
+    remark: str = ""
 
 
 async def _erase(
     parts: Parts, admin: Admin, job: Pending, *, at: datetime, budget: Budget | None, by: _Hand
 ) -> Erasure:
+    # What waits elsewhere may be on its way into the store: so that comes first.
+    rows, unreached = _elsewhere(job, by)
     told = Erasure(
-        id=job.id, subject=job.subject, exact=job.exact, dry_run=not job.id, at=at, rows={}, scopes=(),
-        unreached=UNREACHED,
+        id=job.id, subject=job.subject, exact=job.exact, dry_run=not job.id, at=at, rows=rows, scopes=(),
+        unreached=(*UNREACHED, *unreached), remarks=(by.remark,) if by.remark else (),
     )  # fmt: skip
+    cuts, rooms = list[Cut](), Rooms()
     if not job.erased:
         cuts, rooms = closure(admin, job.subject)
         rebuilt: Sequence[Rebuilt] = ()
-        if job.exact and job.subject.kind == "entry":
-            raise UsageError("an entry is made by what happened, and did not happen itself", hint="leave out --exact")
         if job.exact:
-            rebuilt = await without(parts, admin, cuts, gone=_evidence(cuts, rooms), budget=budget or Budget())
+            rebuilt = await _exactly(parts, admin, job, cuts, rooms, budget=budget or Budget())
             rewritten = {one.scope for one in rebuilt}
             cuts = [_evidence_only(cut) if cut.scope in rewritten else cut for cut in cuts]
-        rows = admin.erase(cuts, rebuilt=rebuilt, journal=job.id, dry_run=not job.id)
-        told = _told(told, cuts, rooms, rows)
+        erased = admin.erase(cuts, rebuilt=rebuilt, journal=job.id, dry_run=not job.id)
+        told = _told(told, cuts, rooms, erased)
     else:
-        cuts, rooms = [], {}
-        told = replace(told, rows=job.rows)
+        told = replace(told, rows=dict(Counter(job.rows) + Counter(rows)))
     if not job.id:
         return told
-    again: list[Attempt] = []
-    if not job.exact:
-        again = [one async for one in _again(parts, job.subject, cuts, rooms, budget=budget or Budget())]
+    told = await _learned_again(parts, job, told, cuts, rooms, budget=budget or Budget())
     key = None
     if job.subject.kind == "user":
         key = admin.destroy_key(job.subject.scope)
         admin.disown_accesses(job.subject.scope, f"erased-{job.id[-8:]}")
-    told = replace(told, again=tuple(one.id for one in again), scrubbed=admin.scrub())
+    told = replace(told, scrubbed=admin.scrub())
     ids = _ids(cuts, rooms)
     made = issue_for(by.signer, told, who=by.who, what=by.what, ids=ids, keys=[key] if key else [])
     admin.end_erasure(job.id, at=at, receipt=made.text)
     return replace(told, receipt=made.text, salt=made.salt)
+
+
+def _elsewhere(job: Pending, by: _Hand) -> tuple[dict[str, int], list[str]]:
+    """What went from places outside the store, and what could not be reached there."""
+    rows, unreached = Counter[str](), list[str]()
+    for erase in by.beside:
+        try:
+            rows.update(erase(job.subject, by.what, not job.id))
+        except TokenspaceError as error:
+            unreached.append(f"{error}: {error.hint}" if error.hint else str(error))
+    return {name: count for name, count in rows.items() if count}, unreached
+
+
+async def _exactly(
+    parts: Parts, admin: Admin, job: Pending, cuts: Sequence[Cut], rooms: Rooms, *, budget: Budget
+) -> list[Rebuilt]:
+    """The histories in which it never happened. Raises `UsageError` where they cannot be told."""
+    if job.subject.kind == "entry":
+        raise UsageError("an entry is made by what happened, and did not happen itself", hint="leave out --exact")
+    shared = next(
+        (scope for scope, room in sorted(rooms.items()) if any(one.branch == LINE for one in room.tried)), None
+    )
+    if shared is not None:
+        raise UsageError(
+            f"{shared} has lessons that its users share, and who would have agreed on what cannot be told again",
+            hint="leave out --exact: then lessons with too little support left are taken back",
+        )
+    return await without(parts, admin, cuts, gone=_evidence(cuts, rooms), budget=budget)
+
+
+async def _learned_again(
+    parts: Parts, job: Pending, told: Erasure, cuts: Sequence[Cut], rooms: Rooms, *, budget: Budget
+) -> Erasure:
+    """What survivors teach now, and which shared lessons have too little support left, in the layers above them."""
+    again = list[Attempt]()
+    if not job.exact:
+        again = [one async for one in _again(parts, job.subject, cuts, rooms, budget=budget)]
+    unshared, sharing = list[str](), sharing_of(parts)
+    touched = {job.subject.scope, *job.subject.roots, *(cut.scope for cut in cuts)}
+    for layer in sorted({layer for scope in touched for layer in scope.layers if not layer.user}):
+        if sharing is None or job.exact:
+            break
+        unshared += [one.id for one in sharing.withdraw(layer)]
+        lost = next((cut.gone.get("attempt", frozenset()) for cut in cuts if cut.scope == layer), frozenset[str]())
+        if parts.share and lost and any(one.branch == LINE and one.key in lost for one in rooms[layer].tried):
+            again += await sharing.share(layer, budget=budget)
+    return replace(told, again=tuple(one.id for one in again), unshared=tuple(unshared))
 
 
 def _ids(cuts: Sequence[Cut], rooms: Rooms) -> dict[str, set[str]]:
@@ -367,11 +345,11 @@ def _told(told: Erasure, cuts: Sequence[Cut], rooms: Rooms, rows: Mapping[str, i
         remarks.append(f"{shown} episodes of others were answered while it was shown, and are kept: they are theirs")
     return replace(
         told,
-        rows={table: count for table, count in sorted(rows.items()) if count},
+        rows=dict(sorted((Counter(told.rows) + Counter(rows)).items())),
         scopes=tuple(cut.scope for cut in cuts),
         revisions=tuple(sorted(id for cut in cuts for id in cut.blank)),
         withdrawn=tuple(sorted(id for cut in cuts for id in cut.withdrawn)),
-        remarks=tuple(remarks),
+        remarks=(*told.remarks, *remarks),
     )
 
 
@@ -411,6 +389,8 @@ def in_words(erasure: Erasure) -> str:
         lines.append(f"{len(erasure.withdrawn):,} verdicts rest on evidence that is withdrawn, and are marked")
     if erasure.again:
         lines.append(f"{len(erasure.again):,} edits were tried again from what remains")
+    if erasure.unshared:
+        lines.append(f"{len(erasure.unshared):,} shared lessons have too little support left, and were taken back")
     lines += [erasure.scrubbed] if erasure.scrubbed else []
     lines += erasure.remarks
     lines += ["not reached:", *(f"  {one}" for one in erasure.unreached)]
@@ -423,8 +403,9 @@ NAMES: Final = {
     "account": "accounts of what was spent", "answer_id": "providers' response ids", "attempt": "attempts",
     "branch": "lines of history", "canary": "canaries", "entry": "versions of entries", "episode": "episodes",
     "feedback": "pieces of feedback", "head": "heads", "injection": "remembered injections",
-    "job_step": "checkpoints of jobs", "outcome": "remembered replays", "provenance": "links of provenance",
-    "reading": "readings of canaries", "replay_case": "cases", "revision": "revisions", "session": "conversations",
-    "tomb": "tombs", "vector": "vectors",
+    "job": "jobs in the queue", "job_step": "checkpoints of jobs", "outcome": "remembered replays",
+    "provenance": "links of provenance", "reading": "readings of canaries", "replay_case": "cases",
+    "revision": "revisions", "session": "conversations", "spool": "records in a spool file", "tomb": "tombs",
+    "vector": "vectors",
 }  # fmt: skip
 """What the tables are called in words."""

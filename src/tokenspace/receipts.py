@@ -35,6 +35,8 @@ UNREACHED: Final = (
     "copies of the key folder",
 )
 """What nobody here can erase, unless more is known."""
+OUTSIDE: Final = {"spool": "spool file", "job": "queue"}
+"""Where rows were that are in no table of the database."""
 _DOMAIN: Final = b"tokenspace receipt of erasure\0"
 
 
@@ -148,10 +150,14 @@ def issue_for(
 ) -> Issued:
     """The receipt of an erasure; `what` is the id or the text that was asked for, `ids` those that went, by table."""
     known: Mapping[str, Iterable[str]] = {} if ids is None else ids
-    gone = [Gone(table=name, rows=rows, ids=tuple(known.get(name, ()))) for name, rows in erasure.rows.items()]
+    gone = [
+        Gone(table=name, rows=rows, store=OUTSIDE.get(name, "database"), ids=tuple(known.get(name, ())))
+        for name, rows in erasure.rows.items()
+    ]
     told = (
         [f"{len(erasure.withdrawn)} verdicts are marked as resting on withdrawn evidence"] if erasure.withdrawn else []
     )
+    told += [f"{len(erasure.unshared)} shared lessons were taken back"] if erasure.unshared else []
     return issue(
         by, subject_name(erasure.subject, what), gone, at=erasure.at, who=who, exact=erasure.exact,
         erasure=erasure.id, keys=keys, remarks=[*erasure.remarks, *told, *filter(None, [erasure.scrubbed])],

@@ -8,16 +8,17 @@ enough stand for a lesson, because somebody forgot, corrected or dropped theirs,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
 from tokenspace.budget import Budget
 from tokenspace.canary import admit
 from tokenspace.config import Parts
-from tokenspace.context import apply, edit_key, new_texts, stamp
+from tokenspace.context import apply, continued, edit_key, new_texts, stamp
 from tokenspace.domain import (
     Attempt,
+    Canary,
     Context,
     Drop,
     Edit,
@@ -29,7 +30,6 @@ from tokenspace.domain import (
     Origin,
     Proposal,
     Put,
-    Revision,
     Scope,
     Verdict,
     digest,
@@ -44,6 +44,21 @@ LINE: Final = "share"
 WITHDRAWN: Final = "its support fell"
 """How the reason begins for which a shared lesson is taken back."""
 _RACES: Final = 5
+
+
+def operator_of(store: Store) -> Admin | None:
+    """What a store lets its operator do; None for one that nobody operates."""
+    found: Admin | None = getattr(store, "admin", None)
+    return found
+
+
+def sharing_of(parts: Parts) -> Sharing | None:
+    """The sharing of lessons as the settings want it; None without an operator's store.
+
+    Where nothing is to be shared (any more), what was shared is held to the usual support.
+    """
+    admin = operator_of(parts.runtime.store)
+    return None if admin is None else Sharing(parts, admin, support=parts.share or SUPPORT)
 
 
 class Sharing:
@@ -65,7 +80,7 @@ class Sharing:
         self._parts, self._run, self._admin = parts, parts.runtime, admin
         self._support = max(support, LEAST_SUPPORT)
         self._canaries = tuple(canaries)
-        rules = replace(settings or GateSettings(), least_tier=T4)
+        rules = replace(settings or parts.rules or GateSettings(), least_tier=T4)
         self._gate = ReplayGate(parts.runtime, parts.graders, settings=rules)
 
     # ── what users have learned ─────────────────────────────────────────────────────────────
@@ -87,37 +102,56 @@ class Sharing:
         """Propose to a tenant's or the base layer what its users agree on; the attempts, accepted or waiting.
 
         First what has lost its support is taken back. A lesson that stands already is not proposed again, and one that
-        was rejected is not while the same people stand for it.
+        was rejected is not while the same people stand for it, or after a person declined it.
         """
         self.withdraw(layer)
-        made = list[Attempt]()
+        return [one async for one in self._proposed(layer, budget=budget)]
+
+    async def sleep(self, layer: Scope, *, budget: Budget) -> AsyncIterator[Attempt | Canary]:
+        """Take back what lost its support, then propose, if the settings want that; yields what is new."""
+        for gone in self.withdraw(layer):
+            yield gone
+        if not self._parts.share:
+            return
+        told = {one.id: one.verdict.decision for one in self._of(layer)}
+        async for one in self._proposed(layer, budget=budget):
+            if told.get(one.id) != one.verdict.decision:
+                yield one
+
+    async def _proposed(self, layer: Scope, *, budget: Budget) -> AsyncIterator[Attempt]:
         for one in self.found(layer):
             context = self._run.store.context(layer, self._run.store.heads(layer))
             if not any(_same(entry, one.entry) for entry in context.entries):
-                made.append(await self._judge(layer, one, budget=budget))
-        return made
+                yield await self._judge(layer, one, budget=budget)
+
+    def _of(self, layer: Scope) -> list[Attempt]:
+        return [one for one in self._run.store.attempts(layer) if one.proposer == NAME]
 
     async def _judge(self, layer: Scope, shared: Shared, *, budget: Budget) -> Attempt:
         store, ids = self._run.store, sorted(shared.principals)
         key = digest([NAME, layer, shared.key, ids, self._gate.name])
-        known = next((one for one in store.attempts(layer, key=key) if one.verdict.decision != "defer"), None)
-        if known is not None:
-            return known
+        like = edit_key(Edit(ops=(Put(entry=shared.entry),)))
+        for one in (*store.attempts(layer, key=key), *store.attempts(layer, edit_key=like, decision="reject")):
+            declined = one.proposer == NAME and one.verdict.basis == "human"
+            if one.verdict.decision != "defer" and (one.key == key or declined):
+                return one
         for _ in range(_RACES):
             context = store.context(layer, store.heads(layer))
             evidence = self._evidence(context, shared)
             edit = stamp(_edit(shared, evidence), evidence, by=NAME)
             vectors = self._run.recall.index(new_texts(context, edit))
-            previous = store.attempts(layer, edit_key=edit_key(edit), limit=1)
+            same = store.attempts(layer, edit_key=edit_key(edit))
             proposal = Proposal(
                 edit=edit, evidence=evidence, candidate=apply(context, edit, vectors=vectors),
-                previous=previous[0] if previous else None,
+                previous=same[-1] if same else None,
             )  # fmt: skip
             verdict = await self._gate.judge(proposal, budget=budget)
             attempt = Attempt(
                 scope=layer, key=key, edit_key=edit_key(edit), proposer=NAME, heads=context.heads, branch=LINE,
                 edit=edit, verdict=replace(verdict, support=len(ids)), at=self._run.clock(),
             )  # fmt: skip
+            held = next((one for one in same if one.key == key), None)
+            attempt = replace(attempt, id=held.id) if held else continued(attempt, same)
             if verdict.decision != "accept":
                 store.save_attempt(attempt)
                 return attempt
@@ -138,23 +172,29 @@ class Sharing:
         return Evidence(scope=context.scope, context=context, feedback=said, episodes=episodes)
 
     # ── taking back ─────────────────────────────────────────────────────────────────────────
-    def withdraw(self, layer: Scope) -> list[Revision]:
+    def withdraw(self, layer: Scope) -> list[Attempt | Canary]:
         """Take back every shared lesson of a layer that fewer than enough principals stand for now. Asks no model.
 
-        One on trial ends, one that waits is rejected, one that is served is dropped, on the basis of policy.
+        One on trial ends, one that waits is rejected, one that is served is dropped, on the basis of policy. Returns
+        what was done. What users have learned is only looked at where something is shared.
         """
-        store, lessons = self._run.store, self.lessons(layer)
+        if not any(one.verdict.decision in ("accept", "defer") for one in self._of(layer)):
+            return []
+        store, lessons, gone = self._run.store, self.lessons(layer), list[Attempt | Canary]()
         for canary in store.canaries(layer):
             made = store.revision(canary.scope, canary.revision) if canary.scope == layer else None
             if made is not None and made.author == NAME and canary.promoted is None and self._lost(made.edit, lessons):
-                self._parts.watch.stop(canary, WITHDRAWN)
+                gone.append(self._parts.watch.stop(canary, WITHDRAWN))
         for held in store.attempts(layer, decision="defer"):
-            if held.proposer == NAME and held.edit is not None and self._lost(held.edit, lessons):
-                store.save_attempt(replace(held, verdict=replace(held.verdict, decision="reject", reason=WITHDRAWN)))
-        return self._dropped(layer, lessons)
+            waits = held.proposer == NAME and held.revision is None and held.edit is not None
+            if waits and held.edit and self._lost(held.edit, lessons):
+                over = replace(held, verdict=replace(held.verdict, decision="reject", reason=WITHDRAWN))
+                store.save_attempt(over)
+                gone.append(over)
+        return [*gone, *self._dropped(layer, lessons)]
 
-    def _dropped(self, layer: Scope, lessons: Sequence[Lesson]) -> list[Revision]:
-        store, made = self._run.store, list[Revision]()
+    def _dropped(self, layer: Scope, lessons: Sequence[Lesson]) -> list[Attempt]:
+        store, made = self._run.store, list[Attempt]()
         for _ in range(_RACES):
             heads = store.heads(layer)
             context, blame = store.context(layer, heads), store.blame(layer, heads)
@@ -169,10 +209,15 @@ class Sharing:
             reason = f"{WITHDRAWN} to {counts} of {self._support} principals"
             edit = Edit(ops=tuple(Drop(id=id) for id in gone), rationale=reason, read=tuple(gone))
             verdict = Verdict(decision="accept", basis="policy", reason=reason, gate=self._gate.name, tier=T4)
+            attempt = Attempt(
+                scope=layer, key=digest([WITHDRAWN, layer, gone, heads.of(layer)]), edit_key=edit_key(edit),
+                proposer=NAME, heads=heads, branch=LINE, edit=edit, verdict=verdict, at=self._run.clock(),
+            )  # fmt: skip
             try:
-                made.append(store.commit(layer, edit, verdict, expect=heads.of(layer), author=NAME))
+                done = store.commit(layer, edit, verdict, expect=heads.of(layer), author=NAME, attempt=attempt)
             except (StaleHead, EditError):
                 continue
+            made.append(replace(attempt, revision=done.id))
         return made
 
     def _lost(self, edit: Edit, lessons: Sequence[Lesson]) -> bool:

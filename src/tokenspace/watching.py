@@ -11,13 +11,14 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from tokenspace import loop
 from tokenspace.budget import Budget
 from tokenspace.config import Parts
+from tokenspace.context import Past
 from tokenspace.domain import Attempt, Canary, Entry, Feedback, Put, Scope, Usage
 from tokenspace.errors import (
     BudgetExceeded,
@@ -29,6 +30,7 @@ from tokenspace.errors import (
 )  # fmt: skip
 from tokenspace.gates import Release
 from tokenspace.protocols import Admin, Proposer, Store
+from tokenspace.sharing import sharing_of
 
 HOUR_S: Final = 3_600.0
 AGAIN_S: Final = 1.0
@@ -82,7 +84,7 @@ async def learned(parts: Parts, scope: Scope, *, budget: Budget) -> AsyncIterato
     A new neighbour changes a verdict without a replay; nothing else does, and sleep looks at all that waits. So what
     this costs does not grow with how much waits.
     """
-    run, new = parts.runtime, list[Attempt]()
+    run, new = replace(parts.runtime, past=Past(parts.runtime.store, scope)), list[Attempt]()
     for proposer in _of_one(parts):
         for item in run.store.unseen(scope, proposer=proposer.name, branch=run.branch):
             new.append(await loop.learn(run, proposer, parts.gate, feedback=[item], budget=budget))
@@ -116,7 +118,8 @@ def _written(attempt: Attempt) -> list[Entry]:
 async def slept(parts: Parts, scope: Scope, *, budget: Budget) -> AsyncIterator[Learned]:
     """Move canaries on, learn over all evidence, promote what went well, check the release where one is due.
 
-    On a branch it only learns: canaries and releases are of the served line.
+    In a layer that users share, lessons that have lost their support are taken back and, where the settings say so,
+    new ones proposed: see `sharing`. On a branch it only learns: all else is of the served line.
     """
     served = not parts.runtime.branch
     for canary in parts.watch.step(scope) if served else ():
@@ -127,6 +130,10 @@ async def slept(parts: Parts, scope: Scope, *, budget: Budget) -> AsyncIterator[
         return
     async for attempt in parts.watch.promote(scope, budget=budget):
         yield attempt
+    sharing = None if scope.user else sharing_of(parts)
+    if sharing is not None:
+        async for one in sharing.sleep(scope, budget=budget):
+            yield one
     if parts.release.due(scope):
         yield await parts.release.check(scope, budget=budget)
 

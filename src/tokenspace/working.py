@@ -13,14 +13,20 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tokenspace.budget import Budget, Reservation, SharedBudget
 from tokenspace.config import Parts
 from tokenspace.domain import Job, Scope, digest
-from tokenspace.errors import BudgetExceeded, NotFound, StaleHead, TokenspaceError
+from tokenspace.domain.erasure import Subject
+from tokenspace.errors import BudgetExceeded, NotFound, StaleHead, StoreUnavailable, TokenspaceError
+from tokenspace.forget import Beside
 from tokenspace.protocols import Admin, Jobs, Workroom
 from tokenspace.watching import HOUR_S, MAX_AGAIN_S, RESTS, Happening, Learned, learned, slept
+
+if TYPE_CHECKING:
+    from tokenspace.store.sql import SqlStore
 
 LEARN: Final = "learn"
 SLEEP: Final = "sleep"
@@ -231,6 +237,40 @@ class Worker:
         words: str = "",
     ) -> None:
         self._tell(Happening(kind=kind, at=self._parts.runtime.clock(), scope=scope, what=what, words=words))
+
+
+# ── forgetting them ─────────────────────────────────────────────────────────────────────────
+
+
+def queue_eraser(store: SqlStore) -> Beside:
+    """Erases a user's jobs from the queue of a store, as `forget.forget` wants it: they carry the user's name."""
+    hooks: Any = store.db.hooks
+    path: Path | None = getattr(hooks, "path", None)
+    url = f"sqlite:///{path}" if path else str(hooks.url.set(drivername="postgresql").render_as_string(False))
+
+    def erase(subject: Subject, what: str, dry_run: bool) -> Mapping[str, int]:
+        from tokenspace.jobs.queue import DbosQueue, has_queue
+
+        del what
+        if subject.kind != "user" or not has_queue(url):
+            return {}
+        try:
+            queue = DbosQueue(url, store.workroom)
+        except ImportError as error:
+            hint = 'pip install "tokenspace[jobs]", then forget again'
+            raise StoreUnavailable("the queue of workers cannot be read here", hint=hint) from error
+        try:
+            scope = subject.scope
+            ids = (scope.agent, scope.tenant, scope.user)
+            waits = sum(one.ids == ids for one in queue.jobs(limit=_ALL_JOBS)) if dry_run else 0
+            return {"job": waits if dry_run else queue.erase(str(scope))}
+        finally:
+            queue.close()
+
+    return erase
+
+
+_ALL_JOBS: Final = 1_000_000
 
 
 def _enqueue(jobs: Jobs, kind: str, scope: Scope, *, key: str) -> None:

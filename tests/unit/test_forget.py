@@ -6,10 +6,11 @@ import asyncio
 
 import pytest
 
-from tokenspace.domain import Drop, Put, Scope
+from tokenspace.context.taint import authority
+from tokenspace.domain import Drop, Episode, Feedback, Message, Origin, Put, Request, Run, Scope, Signal
 from tokenspace.domain.erasure import Subject
-from tokenspace.errors import NotFound, UsageError
-from tokenspace.forget import closure, find, folded, forget, in_words, resume
+from tokenspace.errors import NotFound, StoreUnavailable, UsageError
+from tokenspace.forget import closure, find, finish, folded, forget, in_words, resume
 from tokenspace.testing.histories import Happening, Stage
 from tokenspace.testing.samples import BASE, OTHERS, TENANT, USER, a_canary, commit, rule, texts
 
@@ -224,3 +225,131 @@ def test_i8_another_process_forgets_what_it_remembered(tmp_path):
     assert (texts(other, BOB), texts(other, USER)) == (["kept"], [])
     stage.store.close()
     other.close()
+
+
+# ── what was interrupted, refused, or is elsewhere ──────────────────────────────────────────
+
+
+def test_what_was_refused_is_not_left_for_others_to_finish(stage):
+    first = said(stage, TENANT, 1, SECRET)
+    stage.store.save_canary(a_canary(stage.store, TENANT))
+    with pytest.raises(UsageError) as refused:
+        erased(stage, find(stage.store.admin, TENANT, "feedback", first), exact=True)
+    assert "leave out --exact" in refused.value.hint
+    assert stage.store.admin.pending_erasures() == []
+
+
+def test_exact_mode_that_is_refused_when_it_is_resumed_still_erases(stage):
+    first = said(stage, TENANT, 1, SECRET)
+    admin = stage.store.admin
+    admin.begin_erasure(find(admin, TENANT, "feedback", first), exact=True, at=stage.now)
+    stage.store.save_canary(a_canary(stage.store, TENANT))
+    (done,) = asyncio.run(resume(stage.parts, admin))
+    assert SECRET not in everything(stage)
+    assert not done.exact
+    assert "exact mode was refused" in done.remarks[0]
+    assert admin.pending_erasures() == []
+
+
+def test_what_was_begun_just_now_is_waited_for_and_then_finished(stage):
+    first = said(stage, USER, 1, SECRET)
+    admin, slept = stage.store.admin, []
+    admin.begin_erasure(find(admin, USER, "feedback", first), exact=False, at=stage.now)
+
+    async def nap(seconds):
+        slept.append(seconds)
+
+    stage.now = _now()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tokenspace.forget.asyncio.sleep", nap)
+        done, failed = asyncio.run(finish(stage.parts, admin, grace_s=1.0))
+    assert slept
+    assert sum(slept) <= 1.25
+    assert ([one.rows["feedback"] for one in done], failed) == ([1], [])
+
+
+def test_who_finishes_goes_on_where_one_cannot_be(stage, monkeypatch):
+    first, second = said(stage, USER, 1, SECRET), said(stage, USER, 2, SECRET)
+    admin = stage.store.admin
+    for one in (first, second):
+        admin.begin_erasure(find(admin, USER, "feedback", one), exact=False, at=stage.now)
+    scrub, calls = type(admin).scrub, []
+
+    def busy(self):
+        calls.append(self)
+        if len(calls) == 1:
+            raise StoreUnavailable("somebody reads", hint="wait")
+        return scrub(self)
+
+    monkeypatch.setattr(type(admin), "scrub", busy)
+    done, failed = asyncio.run(finish(stage.parts, admin, grace_s=0.0))
+    assert (len(done), [str(one) for one in failed]) == (1, ["somebody reads"])
+    assert SECRET not in everything(stage)
+    assert len(admin.pending_erasures()) == 1
+    assert len(asyncio.run(finish(stage.parts, admin, grace_s=0.0))[0]) == 1
+
+
+def test_i10_two_who_finish_the_same_erase_it_once(stage):
+    if not hasattr(stage.store, "db"):
+        pytest.skip("a store in memory is of one process")
+    first = said(stage, USER, 1, SECRET)
+    learned(stage, USER, first)
+    admin = stage.store.admin
+    subject = find(admin, USER, "feedback", first)
+    id = admin.begin_erasure(subject, exact=False, at=stage.now)
+    cuts, _ = closure(admin, subject)
+    rows = admin.erase(cuts, journal=id)
+    assert rows["feedback"] == 1
+    assert admin.erase(cuts, journal=id) == rows
+    admin.end_erasure(id, at=stage.now, receipt="first")
+    admin.end_erasure(id, at=stage.now, receipt="second")
+    assert admin.erase(cuts, journal=id) == {}
+    from tokenspace.store.journal import erasures
+
+    assert [one.receipt for one in erasures(stage.store.db)] == ["first"]
+
+
+def test_places_beside_the_store_come_first_and_those_out_of_reach_are_named(stage):
+    first, seen = said(stage, USER, 1, SECRET), []
+
+    def spool(subject, what, dry_run):
+        seen.append((subject.kind, what, dry_run, SECRET in everything(stage)))
+        return {"spool": 3}
+
+    def queue(subject, what, dry_run):
+        raise StoreUnavailable("the queue is away", hint="start it")
+
+    subject = find(stage.store.admin, USER, "feedback", first)
+    for dry_run in (True, False):
+        done = erased(stage, subject, what=first, beside=[spool, queue], dry_run=dry_run)
+        assert done.rows["spool"] == 3
+        assert "the queue is away: start it" in done.unreached
+    assert seen == [("feedback", first, True, True), ("feedback", first, False, True)]
+    assert "records in a spool file" in in_words(done)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_i9_what_an_answer_had_before_it_stays_on_record_when_that_is_forgotten(stage, exact):
+    """Its words stay, so their authority does: to forget a low source must not launder what it led to."""
+    low = said(stage, TENANT, 1, SECRET, by="mallory")
+    made = commit(stage.store, TENANT, Put(entry=rule(SECRET)), evidence=(low,))
+    shown = made.edit.ops[0].entry.id
+    answer = Episode(
+        id=f"{7:032x}", scope=BOB, heads=stage.store.heads(BOB), run=Run(output="as it says"), shown=(shown,),
+        request=Request(messages=(Message(role="user", text="and now?"),)), taint=Origin.TOOL, at=stage.now,
+    )  # fmt: skip
+    stage.store.record(answer)
+    done = erased(stage, find(stage.store.admin, TENANT, "feedback", low), exact=exact)
+    assert any("episodes of others" in words for words in done.remarks) or exact
+    kept = stage.store.episode(BOB, answer.id)
+    assert (kept.taint, kept.shown, kept.run.output) == (Origin.TOOL, (shown,), "as it says")
+    yes = Feedback(scope=BOB, episode=kept.id, principal="bob", signal=Signal.LABEL, value=True, at=stage.now,
+                   source=Origin.USER)  # fmt: skip
+    assert authority(yes, kept) is Origin.TOOL
+    assert SECRET not in everything(stage)
+
+
+def _now():
+    from tokenspace.config import utc_now
+
+    return utc_now()

@@ -11,10 +11,13 @@ from tests.world import TENANT, World
 from tokenspace.budget import Budget
 from tokenspace.config import Parts
 from tokenspace.domain import Attempt, Drop, Edit, Entry, Kind, Origin, Put, Scope, Signal, Status, Verdict
+from tokenspace.errors import UsageError
+from tokenspace.forget import find, forget, in_words
 from tokenspace.graders import build
 from tokenspace.proposers import Fact
 from tokenspace.proposers.share import Lesson, agreed
 from tokenspace.sharing import WITHDRAWN, Sharing
+from tokenspace.watching import slept
 
 HUMAN = Verdict(decision="accept", basis="human")
 NAMES = ("alice", "bert", "cleo", "dora", "emil")
@@ -24,11 +27,38 @@ def user(name: str, tenant: str = "acme") -> Scope:
     return Scope(agent="desk", tenant=tenant, user=name)
 
 
+def parts_of(world: World, *, share: int = 0) -> Parts:
+    return Parts(
+        runtime=world.run, gate=world.gate, watch=world.watch, release=world.release, graders=build, proposers=(),
+        share=share, rules=world.settings,
+    )  # fmt: skip
+
+
 def sharing(world: World, **options) -> Sharing:
-    parts = Parts(
-        runtime=world.run, gate=world.gate, watch=world.watch, release=world.release, graders=build, proposers=()
-    )
-    return Sharing(parts, world.store.admin, settings=world.settings, **options)
+    return Sharing(parts_of(world), world.store.admin, **options)
+
+
+def sleep(world: World, scope: Scope = TENANT, *, share: int = 5) -> list:
+    async def collect():
+        return [one async for one in slept(parts_of(world, share=share), scope, budget=Budget())]
+
+    return asyncio.run(collect())
+
+
+def approve(world: World, attempt: Attempt) -> None:
+    yes = replace(attempt.verdict, decision="accept", basis="human")
+    world.store.commit(
+        TENANT, attempt.edit, yes, expect=world.store.heads(TENANT).of(TENANT), author=attempt.proposer,
+        attempt=replace(attempt, verdict=yes),
+    )  # fmt: skip
+
+
+def drop_own(world: World, name: str) -> None:
+    scope = user(name)
+    (own,) = world.store.context(scope, world.store.heads(scope)).layers[-1].own
+    world.store.commit(
+        scope, Edit(ops=(Drop(id=own),)), HUMAN, expect=world.store.heads(scope).of(scope), author=name
+    )  # fmt: skip
 
 
 def taught(names=NAMES, text: str = "where is the parcel of {0} now", answer: str = "Kestrel") -> World:
@@ -159,3 +189,105 @@ def test_a_lesson_that_waits_is_rejected_when_its_support_falls() -> None:
     sharing(world).withdraw(TENANT)
     (attempt,) = world.store.attempts(TENANT)
     assert (attempt.verdict.decision, attempt.verdict.reason) == ("reject", WITHDRAWN)
+
+
+def test_sleep_of_a_shared_layer_proposes_once_and_takes_back() -> None:
+    world = taught()
+    (attempt,) = sleep(world)
+    assert (attempt.proposer, attempt.verdict.decision, attempt.branch) == ("share@1", "defer", "share")
+    assert sleep(world) == []  # it waits still, and that is no news
+    assert [one.id for one in world.store.attempts(TENANT)] == [attempt.id]
+    approve(world, attempt)
+    assert sleep(world) == []
+    drop_own(world, "cleo")
+    (back,) = sleep(world)
+    assert (back.verdict.decision, back.verdict.basis) == ("accept", "policy")
+    assert back.revision == world.store.heads(TENANT).of(TENANT)
+    assert world.texts(TENANT) == []
+
+
+def test_i8_nothing_is_shared_unless_the_operator_says_so_and_never_in_the_sleep_of_a_user() -> None:
+    world = taught()
+    assert sleep(world, share=0) == []
+    assert sleep(world, user("alice")) == []
+    assert world.store.attempts(TENANT) == []
+    assert [one.scope for one in sleep(world, Scope(agent="desk"))] == [Scope(agent="desk")]
+
+
+def test_what_was_shared_before_it_was_switched_off_is_still_taken_back() -> None:
+    world = taught()
+    approve(world, sleep(world)[0])
+    drop_own(world, "cleo")
+    assert len(sleep(world, share=0)) == 1
+    assert world.texts(TENANT) == []
+
+
+def test_more_supporters_do_not_make_a_second_draft_and_a_persons_no_stands() -> None:
+    world = taught()
+    (attempt,) = sleep(world)
+    world.teach("where is the parcel of fredx now", "Kestrel", scope=user("fred"), by="fred")
+    assert sleep(world) == []
+    (held,) = world.store.attempts(TENANT, decision="defer")
+    assert (held.id, held.verdict.support) == (attempt.id, 6)
+    no = replace(held.verdict, decision="reject", basis="human")
+    world.store.save_attempt(replace(held, verdict=no))
+    world.teach("where is the parcel of ginax now", "Kestrel", scope=user("gina"), by="gina")
+    assert sleep(world) == []
+    assert world.store.attempts(TENANT, decision="defer") == []
+
+
+# ── when a supporter is forgotten ───────────────────────────────────────────────────────────
+
+
+def forgotten(world: World, name: str, *, share: int = 5, **how):
+    subject = find(world.store.admin, user(name), "user")
+    return asyncio.run(forget(parts_of(world, share=share), world.store.admin, subject, **how))
+
+
+def served_without_alice(world: World) -> None:
+    """A shared lesson that five stand for, one of whom came while it waited: nothing of it names him."""
+    (draft,) = sleep(world)
+    world.teach("where is the parcel of fredx now", "Kestrel", scope=user("fred"), by="fred")
+    approve(world, draft)
+    drop_own(world, "alice")
+    assert sleep(world) == []
+    assert world.texts(TENANT) == ["Kestrel"]
+
+
+@pytest.mark.parametrize("share", [5, 0])
+def test_forgetting_takes_back_at_once_what_has_too_little_support_left(share: int) -> None:
+    world = taught()
+    served_without_alice(world)
+    done = forgotten(world, "fred", share=share)
+    assert world.texts(TENANT) == []
+    (back,) = [one for one in world.store.attempts(TENANT) if one.id in done.unshared]
+    assert back.verdict.reason.startswith(f"{WITHDRAWN} to 4 of 5")
+    assert "1 shared lessons have too little support left" in in_words(done)
+    assert "1 shared lessons were taken back" in done.receipt
+
+
+def test_forgetting_a_supporter_whom_the_lesson_names_erases_it_and_tries_again_from_the_others() -> None:
+    world = taught((*NAMES, "fred"))
+    approve(world, sleep(world)[0])
+    done = forgotten(world, "cleo")
+    assert world.texts(TENANT) == []
+    (again,) = [one for one in world.store.attempts(TENANT) if one.id in done.again]
+    assert (again.verdict.decision, again.verdict.support) == ("defer", 5)
+    assert forgotten(world, "bert").again == ()
+    assert world.store.attempts(TENANT, decision="defer") == []
+
+
+def test_a_dry_run_takes_nothing_back() -> None:
+    world = taught()
+    served_without_alice(world)
+    forgotten(world, "fred", dry_run=True)
+    assert world.texts(TENANT) == ["Kestrel"]
+
+
+def test_i10_exact_mode_is_refused_where_users_share_and_says_what_to_do() -> None:
+    world = taught()
+    served_without_alice(world)
+    with pytest.raises(UsageError, match="lessons that its users share") as refused:
+        forgotten(world, "fred", exact=True)
+    assert "leave out --exact" in refused.value.hint
+    assert world.texts(TENANT) == ["Kestrel"]

@@ -199,3 +199,32 @@ def test_a_plan_without_limits_shares_nothing():
     from tokenspace.working import hourly
 
     assert type(hourly(MemoryStore().workroom, Scope(agent="a"), Plan().limits)) is Budget
+
+
+@pytest.mark.slow
+def test_a_users_jobs_are_erased_from_a_queue_on_postgresql(postgresql_url):
+    from tokenspace.domain.erasure import Subject
+    from tokenspace.jobs.dbos import DbosJobs
+    from tokenspace.jobs.queue import DbosQueue, has_queue
+    from tokenspace.store import open_store
+    from tokenspace.working import queue_eraser
+
+    store = open_store(postgresql_url)
+    scope = Scope(agent="desk", tenant="acme", user="ann")
+    erase, subject = queue_eraser(store), Subject(kind="user", scope=scope)
+    assert not has_queue(postgresql_url)
+    assert erase(subject, "", False) == {}
+
+    async def main():
+        async with DbosJobs(postgresql_url, store.workroom, {}, poll_s=60) as jobs:
+            for name in ("ann", "bob"):
+                ids = ["desk", "acme", name]
+                await asyncio.to_thread(jobs.enqueue, "learn", ids, key="k", partition=f"desk/acme/{name}", after_s=600)
+
+    asyncio.run(main())
+    assert erase(subject, "", True) == {"job": 1}
+    assert erase(subject, "", False) == {"job": 1}
+    queue = DbosQueue(postgresql_url, store.workroom)
+    assert [one.ids for one in queue.jobs()] == [("desk", "acme", "bob")]
+    queue.close()
+    store.close()

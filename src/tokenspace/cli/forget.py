@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tokenspace.cli.options import given, open_agent, open_with_model, settings, verb
+from tokenspace.cli.options import given, open_agent, open_with_model, project, settings, sqlite_path, verb
 from tokenspace.cli.output import emit, note
 from tokenspace.cli.seen import seen
-from tokenspace.errors import UsageError
+from tokenspace.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tokenspace.api import LearningAgent
-    from tokenspace.domain.erasure import Erasure
+    from tokenspace.domain.erasure import Erasure, Subject
+    from tokenspace.forget import Beside
     from tokenspace.protocols import Admin
 
 _ONE = "name one of --whole-user, --episode, --feedback, --entry, --text or --resume"
@@ -32,7 +37,7 @@ def forget(whole_user: bool, resume: bool, exact: bool, yes: bool, **asked: str 
     r"""Erase something and what was made of it.
 
     Without --yes it is a dry run: it shows what would go and what cannot be reached, and changes nothing. It cannot be
-    undone, and no revision can bring it back.
+    undone, and no revision can bring it back. What was begun before and interrupted is finished first.
 
     \b
     tokenspace forget --tenant acme --user ann --whole-user
@@ -40,8 +45,8 @@ def forget(whole_user: bool, resume: bool, exact: bool, yes: bool, **asked: str 
     tokenspace forget --text "Ann Smith, 12 High Street" --yes
     """
     from tokenspace.domain.plain import plain
-    from tokenspace.forget import find, in_words
     from tokenspace.forget import forget as erase
+    from tokenspace.forget import in_words
     from tokenspace.forget import resume as finish
 
     wanted = [kind for kind, what in asked.items() if what is not None] + ["user"] * whole_user
@@ -50,9 +55,9 @@ def forget(whole_user: bool, resume: bool, exact: bool, yes: bool, **asked: str 
     if given().branch:
         raise UsageError("what is forgotten is forgotten on all branches", hint="leave out --branch")
     agent = open_with_model() if yes or exact else open_agent()
-    admin: Any = getattr(agent.store, "admin")  # noqa: B009 - every store has one beside its protocol
+    admin = operator(agent)
     if resume:
-        done = agent.wait(finish(agent.parts, admin, who=settings().principal))
+        done = agent.wait(finish(agent.parts, admin, who=settings().principal, beside=places(agent)))
         for one in done:
             _note(agent, admin, one)
         emit(
@@ -64,14 +69,73 @@ def forget(whole_user: bool, resume: bool, exact: bool, yes: bool, **asked: str 
     what = asked.get(kind) or ""
     if kind == "episode":
         what = agent.episode(what).id
-    subject = find(admin, agent.scope, kind, what)
+    if yes:
+        finish_first(agent)
+    elsewhere = places(agent)
+    subject = _find(agent, kind, what, elsewhere)
     who = settings().principal
-    doing = erase(agent.parts, admin, subject, exact=exact, dry_run=not yes, who=who, what=what)
+    doing = erase(
+        agent.parts, admin, subject, exact=exact, dry_run=not yes, who=who, what=what, beside=elsewhere
+    )  # fmt: skip
     done = agent.wait(doing)
     _note(agent, admin, done)
     emit(lambda: plain(done), lambda: in_words(done))
     if done.dry_run:
         note("nothing was changed; --yes does it, and nothing brings it back")
+
+
+def _find(agent: LearningAgent, kind: Any, what: str, elsewhere: Sequence[Beside]) -> Subject:
+    """What is meant; a text, or a user, may be in a place beside the store alone."""
+    from tokenspace.domain.erasure import Subject
+    from tokenspace.forget import find
+
+    try:
+        return find(operator(agent), agent.scope, kind, what)
+    except NotFound:
+        alone = Subject(kind=kind, scope=agent.scope)
+        if kind not in ("text", "user") or not any(sum(look(alone, what, True).values()) for look in elsewhere):
+            raise
+        return alone
+
+
+def operator(agent: LearningAgent) -> Admin:
+    """What the operator of the agent's store may do; every store has it beside its protocol."""
+    found: Admin = getattr(agent.store, "admin")  # noqa: B009 - see above
+    return found
+
+
+def places(agent: LearningAgent) -> list[Beside]:
+    """Where else something of a subject may be: the queue of workers, and the spool of this project's gateway."""
+    from tokenspace.config import HOME
+    from tokenspace.store.sql import SqlStore
+    from tokenspace.working import queue_eraser
+
+    found, path = project(), sqlite_path(project().store)
+    home = found.home or (path.parent if path else Path.cwd() / HOME)
+    places = [queue_eraser(agent.store)] if isinstance(agent.store, SqlStore) else []
+    if find_spec("aiohttp") is not None:
+        from tokenspace.gateway.settings import FILE, load
+        from tokenspace.gateway.spooled import spool_eraser
+
+        named = load(home / FILE, {}).spool
+        places.append(spool_eraser(Path(named) if named else home / "spool.jsonl"))
+    return places
+
+
+def finish_first(agent: LearningAgent) -> None:
+    """Finish erasures that somebody began and was killed over; what cannot be finished now is said, and waits."""
+    from tokenspace.forget import finish
+
+    admin = operator(agent)
+    if not admin.pending_erasures():
+        return
+    note("finishing an erasure that was interrupted …")
+    done, failed = agent.wait(finish(agent.parts, admin, who=settings().principal, beside=places(agent)))
+    for one in done:
+        _note(agent, admin, one)
+        note(f"the erasure {one.id[-8:]} was finished: tokenspace receipts show {one.id[-8:]}")
+    for error in failed:
+        click.echo(f"an erasure is not finished: {error}; try again with tokenspace forget --resume", err=True)
 
 
 def _note(agent: LearningAgent, admin: Admin, done: Erasure) -> None:

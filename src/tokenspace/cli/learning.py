@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from tokenspace.cli.forget import finish_first
 from tokenspace.cli.options import budget_of, budgeted, given, open_agent, verb
 from tokenspace.cli.output import (
     WORDS,
@@ -149,6 +150,7 @@ def _watch(pace: Pace, *, every_agent: bool, until_eof: bool) -> None:
     if agent.branch or not isinstance(agent.store, SqlStore):
         raise UsageError("only what is served, in a database, is watched", hint="leave out --branch")
     name = None if every_agent else agent.scope.agent
+    finish_first(agent)
     room, limits = agent.store.workroom, {"calls": pace.calls, "tokens": pace.tokens, "usd": pace.usd}
 
     def budget_of_scope(scope: Scope) -> Budget:

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from tokenspace.cli.forget import operator
 from tokenspace.cli.options import given, open_agent, project, settings, sqlite_path, verb
 from tokenspace.cli.output import Short, emit, note, safe, table, without_password
 
@@ -25,12 +26,13 @@ _COMMENTS: Final = {
     "user": "Work in this user's context unless --user says otherwise.",
     "system": "The system message of every question that is a plain text.",
     "choices": "The only answers that the agent may give to such a question.",
+    "share": "So many users must each have learned a lesson before it is proposed to all (default: 0, never).",
 }
 _EXAMPLES: Final[dict[str, Any]] = {
     "agent": "default", "model": "local", "learner": "openai/gpt-4.1", "store": "sqlite:///.tokenspace/store.db",
     "teachers": ["ana", "bilal"],
     "principal": "ana", "tenant": "acme", "user": "alice", "system": "Answer in one sentence.",
-    "choices": ["refund", "repair", "other"],
+    "choices": ["refund", "repair", "other"], "share": 5,
 }  # fmt: skip
 
 
@@ -98,11 +100,16 @@ def status() -> None:
     """
     agent, found = open_agent(), project()
     now, waiting, fresh = agent.context(), agent.waiting(), agent.unlearned()
+    unfinished = [
+        one.id for one in operator(agent).pending_erasures()
+        if agent.scope in one.subject.scope.layers or one.subject.scope in agent.scope.layers
+    ]  # fmt: skip
     kinds = Counter(entry.kind.value for entry in now.entries)
     data: dict[str, Any] = {
         "agent": agent.scope.agent, "tenant": agent.scope.tenant, "user": agent.scope.user, "branch": agent.branch,
         "principal": agent.principal, "model": found.model, "store": without_password(found.store), "heads": now.heads,
         "entries": kinds, "waiting": len(waiting), "unlearned": len(fresh), "store_bytes": _bytes(found.store),
+        "unfinished_erasures": unfinished,
     }  # fmt: skip
 
     def words() -> str:
@@ -111,6 +118,7 @@ def status() -> None:
         learned = ", ".join(f"{count} {kind.replace('_', ' ')}(s)" for kind, count in sorted(kinds.items()))
         branch = f" on branch {safe(agent.branch)}" if agent.branch else ""
         size = f" ({data['store_bytes'] / 1024:,.0f} KB)" if data["store_bytes"] else ""
+        erasures = [["to be erased", f"{len(unfinished)} unfinished erasure(s) (tokenspace forget --resume)"]]
         return table([
             ["scope", f"{agent.scope}{branch}, as {safe(agent.principal)}"],
             ["model", safe(found.model)],
@@ -119,6 +127,7 @@ def status() -> None:
             ["learned", learned or "nothing yet"],
             ["held back", f"{len(waiting)}{' (tokenspace review)' if waiting else ''}"],
             ["not learned from", f"{len(fresh)} piece(s) of feedback{' (tokenspace learn)' if fresh else ''}"],
+            *(erasures if unfinished else []),
         ])  # fmt: skip
 
     emit(lambda: data, words)

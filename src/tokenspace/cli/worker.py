@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from tokenspace.cli.forget import finish_first
 from tokenspace.cli.learning import teller
 from tokenspace.cli.options import budgeted, open_agent, project, sql_store, verb, verb_group
 from tokenspace.cli.output import emit, note, safe, table, when
@@ -96,6 +97,7 @@ def _run(plan: Plan, *, every_agent: bool, concurrency: int, dead_s: float) -> N
     if agent.branch or not isinstance(agent.store, SqlStore):
         raise UsageError("only what is served, in a database, is worked on", hint="leave out --branch")
     name = None if every_agent else agent.scope.agent
+    finish_first(agent)
 
     async def main(store: SqlStore) -> None:
         from tokenspace.jobs.dbos import DbosJobs

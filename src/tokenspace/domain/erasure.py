@@ -150,7 +150,8 @@ class Pending:
 class Erasure:
     """What was erased, or with `dry_run` what would be: rows by table, for each scope that lost something.
 
-    `again` are the ids of attempts made since, from what evidence remains. `unreached` says in words what nobody here
+    `again` are the ids of attempts made since, from what evidence remains; `unshared` those of shared lessons that were
+    taken back because too few stand for them now (attempts, or canaries). `unreached` says in words what nobody here
     can erase, `remarks` what was kept and why. `id` names it in the store's journal. `receipt` is the signed receipt as
     JSON (see `tokenspace.receipts`) and `salt` what opens it, which is kept nowhere.
     """
@@ -165,6 +166,7 @@ class Erasure:
     revisions: tuple[str, ...] = ()
     withdrawn: tuple[str, ...] = ()
     again: tuple[str, ...] = ()
+    unshared: tuple[str, ...] = ()
     scrubbed: str = ""
     unreached: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()

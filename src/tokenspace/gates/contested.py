@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 from tokenspace.context import Voting, discredited, sayers, voters
 from tokenspace.domain import Case, Drop, Entry, Evidence, Kind, Put, Verdict
@@ -18,6 +19,9 @@ from tokenspace.gates.settings import T1
 from tokenspace.gates.trial import Affected, Trial
 from tokenspace.protocols import Recall
 from tokenspace.stats import PairedOutcomes
+
+SEARCHED: Final = 100
+"""Compiling the prompts of all cases, for each lesson that waits, takes minutes where there are thousands."""
 
 
 class Contested:
@@ -63,9 +67,12 @@ class Contested:
         return found.words if found else ""
 
     def _nearest(self, trial: Trial, voting: Voting) -> Iterator[Affected]:
-        """The affected cases that are most like the edit, as many as are replayed; no other prompt is compiled."""
+        """The affected cases that are most like the edit, as many as are replayed; no other prompt is compiled.
+
+        They are looked for among the `SEARCHED` cases that are most like it: what it is not like, it hardly affects.
+        """
         found = 0
-        for case in trial.nearest_cases(self._recall, _of_others(trial, voting)):
+        for case in islice(trial.nearest_cases(self._recall, _of_others(trial, voting)), SEARCHED):
             arms = trial.prompts(case)
             if arms is None or arms[0].compiled_hash == arms[1].compiled_hash:
                 continue

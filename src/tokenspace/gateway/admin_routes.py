@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
 from tokenspace.api import LearningAgent
 from tokenspace.auditing import DEEDS, Question, forgotten, since_of, told_event
@@ -20,6 +20,9 @@ from tokenspace.errors import NotFound, UsageError
 from tokenspace.gateway.errors import RightMissing
 from tokenspace.gateway.keys import RIGHTS, KeyRing, find_key, make_key, revoke_key
 from tokenspace.protocols import Admin
+
+if TYPE_CHECKING:
+    from tokenspace.forget import Beside
 
 T = TypeVar("T")
 
@@ -326,7 +329,9 @@ def forget(ask: Ask) -> Any:
     what = wish.get("text" if kind == "text" else "id", "")
     subject = find(ask.admin, ask.scope, kind, what)
     exact, dry, who = wish.get("exact", False), wish.get("dry_run", True), ask.agent.principal
-    doing = erase(ask.agent.parts, ask.admin, subject, exact=exact, dry_run=dry, who=who, what=what)
+    doing = erase(
+        ask.agent.parts, ask.admin, subject, exact=exact, dry_run=dry, who=who, what=what, beside=_places(ask)
+    )  # fmt: skip
     done = ask.agent.wait(doing)
     own = not ask.key.tenant or all(one.tenant in ("", ask.key.tenant) for one in done.scopes)
     if not dry:
@@ -344,6 +349,17 @@ def forget(ask: Ask) -> Any:
         *(("rows", "remarks", "receipt", "salt") if own else ()),
     )
     return {name: getattr(done, name) for name in names}
+
+
+def _places(ask: Ask) -> list[Beside]:
+    """Where else something of a subject may be: the spools of this gateway, and the queue of workers."""
+    from tokenspace.gateway.spool import open_here
+    from tokenspace.gateway.spooled import spool_eraser
+    from tokenspace.store.sql import SqlStore
+    from tokenspace.working import queue_eraser
+
+    store = ask.agent.store
+    return [*map(spool_eraser, open_here()), *([queue_eraser(store)] if isinstance(store, SqlStore) else [])]
 
 
 # ── the table ───────────────────────────────────────────────────────────────────────────────

@@ -64,6 +64,25 @@ def queue_url(store: str) -> str:
     raise UsageError("a store in memory has no workers", hint="use sqlite:///path/to/file.db or postgresql://…")
 
 
+def has_queue(store: str) -> bool:
+    """Whether a worker has ever made a queue for a store. Raises `StoreUnavailable` where that cannot be seen."""
+    from sqlalchemy import inspect
+    from sqlalchemy.exc import SQLAlchemyError
+
+    if store == "memory:":
+        return False
+    url = queue_url(store)
+    if url.startswith("sqlite"):
+        return Path(url.removeprefix("sqlite:///")).is_file()
+    engine = engine_of(url)
+    try:
+        return SCHEMA in inspect(engine).get_schema_names()
+    except SQLAlchemyError as error:
+        raise StoreUnavailable("the queue cannot be reached", hint="is PostgreSQL running?") from error
+    finally:
+        engine.dispose()
+
+
 class DbosQueue(Steps):
     """The part of `protocols.Jobs` that any process may use; it works on no job itself.
 
@@ -137,6 +156,9 @@ class DbosQueue(Steps):
             self._client.cancel_workflows(gone)
             self._client.delete_workflows(gone)
         self._workroom.drop_steps(prefix)
+        if self.url.startswith("sqlite"):
+            with self._engine.connect() as connection:  # what was overwritten is still in the log beside the file
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         return len(found)
 
     # ── beside the port ─────────────────────────────────────────────────────────────────────
@@ -203,7 +225,8 @@ def engine_of(url: str) -> Engine:
     def configure(connection: Any, _record: object) -> None:
         # What DBOS sets on connections of its own making, and WAL, which it does not.
         connection.isolation_level = "IMMEDIATE"
-        for pragma in (f"busy_timeout = {_BUSY_S * 1000:.0f}", "journal_mode = WAL", "foreign_keys = ON"):
+        busy = f"busy_timeout = {_BUSY_S * 1000:.0f}"
+        for pragma in (busy, "journal_mode = WAL", "foreign_keys = ON", "secure_delete = ON"):
             connection.execute(f"PRAGMA {pragma}").fetchall()
 
     event.listen(engine, "connect", configure)

@@ -10,6 +10,7 @@ from tokenspace.proposers.expire import Expire
 from tokenspace.proposers.fact import Fact
 from tokenspace.proposers.reflect import Reflect
 from tokenspace.proposers.remember import Remember
+from tokenspace.proposers.rename import Rename
 from tokenspace.proposers.renderer import Renderer
 from tokenspace.proposers.retire import Retire
 from tokenspace.proposers.rewrite import Rewrite
@@ -26,6 +27,7 @@ __all__ = [
     "Fact",
     "Reflect",
     "Remember",
+    "Rename",
     "Renderer",
     "Retire",
     "Rewrite",

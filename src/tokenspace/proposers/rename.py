@@ -7,7 +7,7 @@ from functools import partial
 
 from tokenspace.budget import Budget
 from tokenspace.context import Voting
-from tokenspace.context.renamed import lessons, outdated, renamings
+from tokenspace.context.renamed import LOOKED_AT, Renaming, lessons, outdated, renamings
 from tokenspace.domain import Edit, Entry, Evidence, Patch, Ranked
 from tokenspace.protocols import Reach, Recall
 
@@ -16,7 +16,7 @@ class Rename:
     """Proposes to change the answer of all examples of one kind, when what is said about it changed and stays changed.
 
     It looks only where answers come from a fixed set, and at the scope's own layer. The edit cites the lessons that
-    show the change. Needs no model.
+    show the change. What a person took back stays as it is. Needs no model.
     """
 
     name: str = "rename@1"
@@ -38,9 +38,9 @@ class Rename:
         """Patches of one kind's examples, or None."""
         own = [entry for entry in evidence.context.entries if entry.id in evidence.context.layers[-1].own]
         told = lessons(evidence, self._voting)
-        vectors = self._recall.index([one.entry for one in told])
+        vectors = self._recall.index([one.entry for one in told[-LOOKED_AT:]])
         for change in renamings(told, own, partial(self._nearest, vectors=vectors), self._voting):
-            old = outdated(change, told, own)
+            old = _still_to_change(change, outdated(change, told, own), evidence)
             if old:
                 words = f"what was {change.old!r} is now {change.new!r}: said {len(change.told)} times since"
                 cited = tuple(id for one in change.told for id in (one.feedback, one.episode))
@@ -51,3 +51,15 @@ class Rename:
 
     def _nearest(self, entry: Entry, known: Sequence[Entry], *, vectors: Mapping[str, bytes]) -> Sequence[Ranked]:
         return self._recall.rank(known, vectors, entry.trigger or "")
+
+
+def _still_to_change(change: Renaming, old: Sequence[Entry], evidence: Evidence) -> list[Entry]:
+    """Those of the examples with the old name that did not have the new one already and were given back the old one."""
+    had = {
+        op.id: op.changes["valid_from"]
+        for attempt in (evidence.tried("accept") if old else ())
+        if attempt.edit and attempt.proposer.startswith("rename@")
+        for op in attempt.edit.ops
+        if isinstance(op, Patch) and op.changes.get("text") == change.new
+    }
+    return [one for one in old if one.id not in had or (one.valid_from is not None and one.valid_from > had[one.id])]

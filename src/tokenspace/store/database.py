@@ -51,8 +51,11 @@ class Hooks(Protocol):
         """Run, on an open connection, what begins or ends a transaction or says whose it is."""
         ...
 
-    def read(self, raw: Any, cursor: Any, reach: Reach, sql: str, values: Any) -> None:
-        """Execute a statement outside any transaction, for a scope where the database knows them."""
+    def read(self, raw: Any, cursor: Any, reach: Reach, sql: str, values: Any) -> Any:
+        """Execute a statement outside any transaction, for a scope where the database knows them.
+
+        Returns what has the rows, as a cursor has them; None if that is the cursor.
+        """
         ...
 
     def writing(self, reach: Reach | None) -> str:
@@ -141,10 +144,9 @@ class Cursor:
         sql, defaults, order = self._compiled(statement, bool(self._names))
         given = {**defaults, **values, **self._names}  # its own names last: no caller can say others
         sent = given if order is None else [given[name] for name in order]
-        if self._read is None:
-            self._cursor.execute(sql, sent)
-        else:
-            self._read(self.raw, self._cursor, self._reach, sql, sent)
+        if self._read is not None:
+            return self._read(self.raw, self._cursor, self._reach, sql, sent) or self._cursor
+        self._cursor.execute(sql, sent)
         return self._cursor
 
     def text(self, sql: str) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import case as when
 
 from tokenspace.domain import Scope, digest, new_id
 from tokenspace.domain.erasure import ERASED, Cut, Lineage, Pending, Rebuilt, Subject
+from tokenspace.store import codec
 from tokenspace.store.codec import BASES, Effect, pack_id, pack_time, split_ids, unpack_id
 from tokenspace.store.database import Database
 from tokenspace.store.lineage import Contains, lines_of, read_lineage, served_line
@@ -80,11 +81,14 @@ class SqlEraser:
     ) -> Mapping[str, int]:
         """Erase in one transaction, and note in the journal that it was done; returns the rows changed, by table.
 
-        With `dry_run` everything is done and taken back.
+        With `dry_run` everything is done and taken back. What somebody else has finished meanwhile is not done again.
         """
         counts: Counter[str] = Counter()
         try:
             with self._db.administering() as connection:
+                done = None if dry_run or not journal else _done_before(connection, pack_id(journal))
+                if done is not None:
+                    return done
                 for cut in cuts:
                     _Scissors(connection, self._db.seals, cut.scope, counts).cut(cut)
                 for one in rebuilt:
@@ -96,6 +100,7 @@ class SqlEraser:
                     _note_done(connection, pack_id(journal), counts)
         except _DryRun:
             pass
+        codec.forget()
         return dict(counts)
 
     # ── the journal ─────────────────────────────────────────────────────────────────────────
@@ -124,7 +129,7 @@ class SqlEraser:
 
     def end_erasure(self, id: str, *, at: datetime, receipt: str = "") -> None:
         """Note that nothing of an erasure is left to do; its ids go from the journal, and its receipt is kept."""
-        row = update(erasure).where(erasure.c.id == pack_id(id))
+        row = update(erasure).where(erasure.c.id == pack_id(id), erasure.c.finished.is_(None))
         with self._db.administering() as connection:
             connection.execute(row.values(finished=pack_time(at), plan="", receipt=receipt))
 
@@ -158,6 +163,16 @@ def _pending(id: bytes, plan: str) -> Pending:
     subject = Subject(kind=body["kind"], scope=Scope(agent=agent, tenant=tenant, user=user), roots=roots)
     rows = body.get("rows", {})
     return Pending(id=unpack_id(id), subject=subject, exact=body["exact"], erased=body["erased"], rows=rows)
+
+
+def _done_before(connection: Connection, id: bytes) -> dict[str, int] | None:
+    """What went when somebody else did this; None if nobody has. Whoever asks next waits for this transaction."""
+    row = select(erasure.c.plan).where(erasure.c.id == id).with_for_update()
+    plan = connection.execute(row).scalar_one()
+    if not plan:
+        return {}
+    told: dict[str, Any] = json.loads(plan)
+    return dict(told.get("rows", {})) if told["erased"] else None
 
 
 def _note_done(connection: Connection, id: bytes, rows: Mapping[str, int]) -> None:

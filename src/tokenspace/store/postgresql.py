@@ -11,6 +11,7 @@ from sqlalchemy.pool import NullPool
 
 from tokenspace.domain import Scope
 from tokenspace.errors import BadData, StoreUnavailable, TokenspaceError, UsageError
+from tokenspace.store.roundtrip import RoundTrips, Rows, failure
 from tokenspace.store.rowlevel import ADMIN, APP, SCHEMA, SETTING, install, problems
 from tokenspace.store.schema import metadata
 from tokenspace.store.scoped import EVERYWHERE, Reach
@@ -55,6 +56,7 @@ class PostgresqlHooks:
                 "PostgreSQL needs the package psycopg", hint="pip install 'tokenspace[postgres]'"
             ) from error
         self._psycopg = psycopg
+        self._trips = RoundTrips(psycopg)
 
     def engine(self) -> Engine:
         """Connections whose tables are those of our schema."""
@@ -73,26 +75,12 @@ class PostgresqlHooks:
         """One trip for several statements, which end with the state that the last of them says."""
         pq, connection = self._psycopg.pq, raw.driver_connection.pgconn
         result = connection.exec_(sql.encode())
-        if result.status in {pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK}:
-            return
-        if connection.status != pq.ConnStatus.OK:
-            raise self._psycopg.OperationalError(result.error_message.decode("utf-8", "replace"))
-        raise self._psycopg.errors.error_from_result(result)
+        if result.status not in {pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK}:
+            raise failure(self._psycopg, connection, result)
 
-    def read(self, raw: Any, cursor: Any, reach: Reach, sql: str, values: Any) -> None:
-        """Execute in a transaction of its own, which begins by saying whose it is.
-
-        All rows are here when the statement returns, so its end is told to the server and not waited for: the next
-        `control`, which every use of a connection begins with, takes the answer first.
-        """
-        if not self._secured:
-            cursor.execute(sql, values)
-            return
-        self.control(raw, f"BEGIN; {_scope(reach)}")
-        cursor.execute(sql, values)
-        connection = raw.driver_connection.pgconn
-        connection.send_query(b"COMMIT")
-        connection.flush()
+    def read(self, raw: Any, cursor: Any, reach: Reach, sql: str, values: Any) -> Rows:
+        """Execute in a transaction of its own, which begins by saying whose it is."""
+        return self._trips.read(raw, _settings(reach) if self._secured else {}, sql, values)
 
     def writing(self, reach: Reach | None) -> str:
         """A transaction in a scope, or in none: what then says no scope of its own sees nothing."""
@@ -195,6 +183,11 @@ def _spelled(scope: Scope) -> str:
     if any("/" in part or "\0" in part for part in parts):
         raise UsageError(f"{scope!r:.60} is not a scope", hint="make one: Scope(agent=…, tenant=…, user=…)")
     return "/".join(parts)
+
+
+def _settings(reach: Reach) -> dict[str, str]:
+    """What makes a read that of a scope, or an operator's."""
+    return {SETTING: _spelled(reach)} if isinstance(reach, Scope) else {"role": ADMIN, SETTING: ""}
 
 
 def _scope(reach: Reach | None) -> str:

@@ -52,9 +52,18 @@ def _of(table: Table) -> dict[str, tuple[str, str]]:
         return {"read": ("SELECT", _SOME), "add": ("INSERT", _SOME)}
     if "branch" not in table.c:
         return {}
-    mine = f"branch = ANY (ARRAY(SELECT id FROM {SCHEMA}.branch WHERE {_EXACT}))"  # noqa: S608
-    line = f"branch = ANY (ARRAY(SELECT id FROM {SCHEMA}.branch))"  # noqa: S608 - what the policy of branch shows
+    mine = _in(f"SELECT id FROM {SCHEMA}.branch WHERE {_EXACT}")  # noqa: S608 - our own names
+    line = _in(f"SELECT id FROM {SCHEMA}.branch")  # noqa: S608 - what the policy of branch shows
     return _split(line, mine) if table.name in LAYERED else {"own": ("ALL", mine)}
+
+
+def _in(lines: str) -> str:
+    """A row of these lines, which are looked up once for a statement.
+
+    IS TRUE changes nothing of what is shown (NULL is refused, too) but keeps the condition from being looked up in an
+    index: so rows are found by the statement's own conditions, as without policies, and these are then compared.
+    """
+    return f"(branch = ANY (ARRAY({lines}))) IS TRUE"
 
 
 def _split(read: str, write: str) -> dict[str, tuple[str, str]]:

@@ -103,39 +103,45 @@ class Seals:
         """
         if isinstance(body, str) and body[:1] != _SEALED:
             return body[1:] if body[:1] == _ESCAPE else body
-        held = self._current(scope)
-        return self._open(held, scope, table, body, _bound(held, table, id))
+        return self._opener(scope, table)(id, body)
 
-    def _open(self, held: _Held, scope: Scope, table: str, body: Body, bound: bytes) -> str:
-        raw = _raw(body)
-        if held.cipher is None or held.id != raw[1:_HEAD]:
-            raise self._missing(scope, table, raw[1:_HEAD])
-        try:
-            return held.cipher.decrypt(raw[_HEAD:_TEXT_AT], raw[_TEXT_AT:], bound).decode()
-        except (*held.refusals, ValueError):  # ValueError: it was cut off in its nonce
-            raise _altered(scope, table) from None
+    def _opener(self, scope: Scope, table: str) -> Callable[[bytes, Body], str]:
+        """As `unseal` for many sealed bodies: one look into the folder for all of them."""
+        held = self._current(scope)
+        cipher, key, bound = held.cipher, held.id, _bound(held, table, b"")
+        refused = (*held.refusals, ValueError)  # ValueError: it was cut off in its nonce
+
+        def opened(id: bytes, body: Body) -> str:
+            raw = _raw(body)
+            if cipher is None or raw[1:_HEAD] != key:
+                raise self._missing(scope, table, raw[1:_HEAD])
+            try:
+                return cipher.decrypt(raw[_HEAD:_TEXT_AT], raw[_TEXT_AT:], bound + id).decode()
+            except refused:
+                raise _altered(scope, table) from None
+
+        return opened
 
     def opened(
         self, scope: Scope, table: str, rows: Iterable[tuple[Any, ...]], *, id: int = 0, body: int = 2
     ) -> list[tuple[Any, ...]]:
         """Rows with their bodies as texts, without those whose key was destroyed; `id` and `body` say which columns."""
         found: list[tuple[Any, ...]] = []
-        held, bound = None, b""
+        unseal = None
         for row in rows:
             kept = row[body]
-            if isinstance(kept, str) and kept[:1] not in _MARKS:
+            mark = kept[:1] if isinstance(kept, str) else ""
+            if mark == _ESCAPE:
+                text = kept[1:]
+            elif isinstance(kept, str) and mark != _SEALED:
                 found.append(row)
                 continue
-            try:
-                if isinstance(kept, str) and kept[:1] == _ESCAPE:
-                    text = kept[1:]
-                else:
-                    if held is None:  # one look into the folder for all of them
-                        held = self._current(scope)
-                        bound = _bound(held, table, b"")
-                    text = self._open(held, scope, table, kept, bound + row[id])
-            except Erased:
-                continue
+            else:
+                unseal = unseal or self._opener(scope, table)
+                try:
+                    text = unseal(row[id], kept)
+                except Erased:
+                    continue
             found.append((*row[:body], text, *row[body + 1 :]))
         return found
 
@@ -223,7 +229,7 @@ def off() -> Seals:
 
 def as_text(body: Body) -> str:
     """A body as a database keeps it that takes only texts in a column of texts."""
-    return body if isinstance(body, str) else _SEALED + binascii.b2a_base64(body[1:], newline=False).decode("ascii")
+    return body if isinstance(body, str) else _SEALED + _base64(body[1:])
 
 
 def is_sealed(body: Body) -> bool:
@@ -231,12 +237,20 @@ def is_sealed(body: Body) -> bool:
     return isinstance(body, bytes) or body.startswith(_SEALED)
 
 
+def _base64(raw: bytes) -> str:
+    return binascii.b2a_base64(raw, newline=False).decode("ascii")
+
+
 def _raw(body: Body) -> bytes:
+    """The bytes of a sealed body."""
     if isinstance(body, str):
         try:
-            return _VERSION + binascii.a2b_base64(body[1:], strict_mode=True)
-        except (binascii.Error, ValueError):
+            raw = binascii.a2b_base64(body[1:], strict_mode=True)
+        except ValueError:  # binascii.Error is one
             raise CorruptLedger("a sealed body is damaged", hint=_RESTORE) from None
+        if body.endswith("=") and not body.endswith(_base64(raw[-(len(raw) % 3) :])):
+            raise CorruptLedger("a sealed body is damaged in its last bits", hint=_RESTORE)
+        return _VERSION + raw
     if not body.startswith(_VERSION):
         raise CorruptLedger("a body is in a form that nobody wrote", hint=_RESTORE)
     return body

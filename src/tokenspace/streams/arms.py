@@ -34,7 +34,6 @@ from tokenspace.domain import (
     digest,
 )  # fmt: skip
 from tokenspace.loop import Runtime, render
-from tokenspace.proposers.rename import Rename
 from tokenspace.streams.config import StreamConfig
 from tokenspace.streams.metered import Metered
 from tokenspace.streams.tasks import CARELESS, TEACHERS, Stream, Task
@@ -153,9 +152,6 @@ class Learned(_Asking):
         settings = Settings(agent=AGENT, principal=user or OPERATOR, teachers=teachers)
         parts = build(settings, model=agent, store=open_store("memory:", clock=clock), clock=clock)
         bridge = Bridge()
-        if not any(one.name.startswith("rename@") for one in parts.proposers):
-            rename = Rename(parts.runtime.recall, neighbours=7, outvoted=2.0, teachers=teachers)
-            parts = replace(parts, proposers=(rename, *parts.proposers))
         super().__init__(config, stream, agent, runtime=parts.runtime, bridge=bridge)
         scope = Scope(agent=AGENT, tenant=TENANT if user else "", user=user)
         self.agent = LearningAgent(parts, scope, principal=user or OPERATOR, bridge=bridge)

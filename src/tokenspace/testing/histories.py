@@ -322,6 +322,12 @@ def state_of(store: Store, admin: Admin, scopes: Sequence[Scope]) -> dict[str, s
         for number, one in enumerate(attempts):
             names.setdefault(one.id, f"attempt {scope} {number}")
             names.setdefault(one.key, f"key {scope} {number}")
+            if one.edit_key:  # it is made of ids, where an entry is named
+                names.setdefault(one.edit_key, f"edit {scope} {number}")
+        for edit in (*(made.edit for made in log), *(one.edit for one in attempts if one.edit)):
+            for op in edit.ops:
+                if isinstance(op, Put):
+                    names.setdefault(op.entry.id, f"entry {len(names)}")
         heads, room = store.heads(scope), admin.lineage(scope)
         sessions = [store.session(scope, id) for id in ("s1", "s2")]
         empty = not (log or attempts or room.episodes or room.feedback)
@@ -344,7 +350,8 @@ def state_of(store: Store, admin: Admin, scopes: Sequence[Scope]) -> dict[str, s
                 "sources": [[made.id for made in store.derived(scope, id)] for id in sorted(room.feedback)],
             }.items()
         }  # fmt: skip
-    return {what: _ID.sub(lambda found: names.get(found[0], found[0]), repr(value)) for what, value in seen.items()}
+    told = {what: repr(value).replace("mappingproxy({})", "{}") for what, value in seen.items()}
+    return {what: _ID.sub(lambda found: names.get(found[0], found[0]), words) for what, words in told.items()}
 
 
 def _free(verdict: Verdict) -> Verdict:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tokenspace.agents import ChatAgent
+from tokenspace.domain import Put
 from tokenspace.models import resolve
 from tokenspace.streams.arms import Learned
 from tokenspace.streams.config import StreamConfig
@@ -25,6 +27,10 @@ def lived(config: StreamConfig) -> tuple[Learned, Stream]:
         if place % config.sleep_every == 0:
             learner.rest()
     return learner, stream
+
+
+def served(learner: Learned, ids: Collection[str]) -> dict[str, str]:
+    return {entry.id: entry.text for entry in learner.context().entries if entry.id in ids}
 
 
 @pytest.fixture
@@ -54,6 +60,19 @@ def test_after_names_were_exchanged_every_example_has_its_new_name(config: Strea
     renamed = [one for one in learner.agent.log() if one.author.startswith("rename@")]
     assert len(renamed) == 3
     assert all(one.edit.evidence and one.edit.read for one in renamed)
+
+
+def test_a_renaming_that_a_person_took_back_is_not_made_again(config: StreamConfig) -> None:
+    learner, _ = lived(config)
+    first, *others = [one for one in learner.agent.log() if one.author.startswith("rename@")]
+    ids = {op.entry.id for op in first.edit.ops if isinstance(op, Put)}
+    learner.agent.revert(first.id)
+    before = served(learner, ids)
+    learner.rest()
+    assert before
+    assert served(learner, ids).items() <= before.items()
+    again = [one for one in learner.agent.log() if one.author.startswith("rename@")]
+    assert [one.id for one in again] == [first.id, *(one.id for one in others)]
 
 
 def test_without_a_change_nothing_is_renamed(config: StreamConfig) -> None:

@@ -32,6 +32,7 @@ from tokenspace.store.bodies import SEALED, count_sealed, seal_older, texts
 from tokenspace.store.copying import backup, move
 from tokenspace.store.keyfiles import KeyFolder, MasterKey
 from tokenspace.store.schema import metadata
+from tokenspace.store.sealing import as_text, is_sealed
 from tokenspace.testing.samples import BASE, NOW, TENANT, USER
 
 CANARY = "marmalade-7731"
@@ -202,6 +203,19 @@ def test_a_body_of_another_table_or_another_user_is_refused(tmp_path):
     store.close()
 
 
+@pytest.mark.parametrize("length", [7, 8, 9])
+def test_bits_that_base64_does_not_need_are_not_free(length, tmp_path):
+    store = open_store(url(tmp_path))
+    seals = store.db.seals
+    seals._binary = False
+    body = seals.seal(USER, "episode", b"id", "x" * length)
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    at = len(body.rstrip("=")) - 1
+    for other in alphabet.replace(body[at], ""):
+        with pytest.raises((CorruptLedger, NotFound)):
+            seals.unseal(USER, "episode", b"id", body[:at] + other + body[at + 1 :])
+
+
 @pytest.mark.parametrize("binary", [True, False])
 def test_any_byte_that_is_altered_is_found(binary, tmp_path):
     store = open_store(url(tmp_path))
@@ -224,13 +238,27 @@ def test_any_byte_that_is_altered_is_found(binary, tmp_path):
     store.close()
 
 
+def test_a_body_is_read_in_each_form_that_a_database_keeps(tmp_path):
+    seals = (store := open_store(url(tmp_path))).db.seals
+    kept = seals.seal(USER, "episode", b"id", "text")
+    forms = (kept, as_text(kept), "text", "\x02\x01", "")
+    assert [is_sealed(body) for body in forms] == [True, True, False, False, False]
+    rows = [(b"id", at, body) for at, body in enumerate(forms)]
+    opened = seals.opened(USER, "episode", rows)
+    assert opened == [(b"id", at, text) for at, text in enumerate(("text", "text", "text", "\x01", ""))]
+    for wrong in (as_text(kept)[:-4] + "!" + as_text(kept)[-4:], "\x01", "\x01é"):
+        with pytest.raises((CorruptLedger, NotFound)):
+            seals.unseal(USER, "episode", b"id", wrong)
+    store.close()
+
+
 def test_no_two_bodies_are_alike(tmp_path):
     store = open_store(url(tmp_path))
     assert len({store.db.seals.seal(USER, "episode", b"id", "same") for _ in range(1_000)}) == 1_000
     store.close()
 
 
-@pytest.mark.parametrize("text", ["", "plain", "\x01not sealed", "\x02", "\x02\x01", "✓"])
+@pytest.mark.parametrize("text", ["", "plain", "\x01not sealed", "\x02", "\x02\x01", "\x03", "✓"])
 @pytest.mark.parametrize("scope", [USER, BASE])
 @pytest.mark.parametrize("binary", [True, False])
 def test_every_text_comes_back(text, scope, binary, tmp_path):
