@@ -4,9 +4,9 @@
 subject, on all databases; another figure says on how many each of them was tried. `differences_product` is the same
 with the product's own proposers and gate. `residue_bytes` are the bytes of canary strings that are left in all files of
 a SQLite store (database, log, indices, keys) after its user was forgotten; on PostgreSQL those in the tables' files and
-those in the write-ahead log are counted apart, because the log is the server's. `ten_thousand_s` is how long it takes
-to forget one piece of feedback that 10,000 rows of a SQLite store were derived from; the rewriting of the file is
-included, and is given apart.
+those in the write-ahead log are counted apart, because the log is the server's (here with wal_recycle = off, as
+docs/forget.md advises). `ten_thousand_s` is how long it takes to forget one piece of feedback that 10,000 rows of a
+SQLite store were derived from; the rewriting of the file is included, and is given apart.
 """
 
 from __future__ import annotations
@@ -159,14 +159,15 @@ def postgresql(rows: int, histories: int) -> tuple[int, int, int]:
     import psycopg
 
     with server() as (uri, folder):
+        with psycopg.connect(uri, autocommit=True) as admin:
+            admin.execute("ALTER SYSTEM SET wal_recycle = off")
+            admin.execute("SELECT pg_reload_conf()")
         urls = databases(uri)
         found = on_many(urls, histories)
         stage = Stage(next(urls))
         fill(stage, rows)
         asyncio.run(forget(stage.parts, stage.store.admin, find(stage.store.admin, ANN, "user")))
         stage.store.close()
-        with psycopg.connect(uri, autocommit=True) as admin:
-            admin.execute("CHECKPOINT")
         return found, in_files(folder / "base"), in_files(folder / "pg_wal")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
 from typing import Any, Final, Protocol
@@ -94,8 +94,11 @@ class Hooks(Protocol):
         """Whatever the database needs after rows were inserted with their ids given."""
         ...
 
-    def scrub(self, database: Database) -> str:
-        """Let nothing of deleted rows be left in files, as far as that can be had; returns what was done, in words."""
+    def scrub(self, database: Database, *, tables: Sequence[str] = ()) -> str:
+        """Let nothing of deleted rows be left in files, as far as that can be had; returns what was done, in words.
+
+        With `tables` only these have had any since the last time.
+        """
         ...
 
 

@@ -132,6 +132,7 @@ class SqlEraser:
         row = update(erasure).where(erasure.c.id == pack_id(id), erasure.c.finished.is_(None))
         with self._db.administering() as connection:
             connection.execute(row.values(finished=pack_time(at), plan="", receipt=receipt))
+        self._db.hooks.scrub(self._db, tables=[erasure.name])  # the plan named the scope
 
     def destroy_key(self, scope: Scope) -> str | None:
         """Destroy the key that a user's bodies are sealed with, which covers backups; its id, None for none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +12,7 @@ from sqlalchemy.pool import NullPool
 
 from tokenspace.domain import Scope
 from tokenspace.errors import BadData, StoreUnavailable, TokenspaceError, UsageError
+from tokenspace.store.rewriting import scrub
 from tokenspace.store.roundtrip import RoundTrips, Rows, failure
 from tokenspace.store.rowlevel import ADMIN, APP, SCHEMA, SETTING, install, problems
 from tokenspace.store.schema import metadata
@@ -148,18 +150,17 @@ class PostgresqlHooks:
         """Let only one process at a time set up, migrate or fill the store, within the current transaction."""
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
 
-    def scrub(self, database: Database) -> str:
-        """Rewrite the tables without their dead rows. The server's log keeps old pages until it is recycled."""
+    def scrub(self, database: Database, *, tables: Sequence[str] = ()) -> str:
+        """Rewrite the tables without their dead rows, and begin a new write-ahead log where this user may."""
+        names = tables or [table.name for table in metadata.sorted_tables]
         with database.translating():
             raw = database.engine.raw_connection()
             try:
                 cursor = raw.cursor()
                 cursor.execute("SET ROLE NONE")
-                for table in metadata.sorted_tables:
-                    cursor.execute(f"VACUUM (FULL) {SCHEMA}.{table.name}")
+                return scrub(cursor, [f"{SCHEMA}.{name}" for name in names])
             finally:
                 raw.invalidate()
-        return "the tables were rewritten; the server's write-ahead log holds old pages until it is recycled"
 
     def after_load(self, connection: Connection) -> None:
         """New branches and names are numbered after those that were copied."""

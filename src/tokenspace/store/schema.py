@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import UniqueConstraint as Unique
 
-SCHEMA_VERSION: Final = "0008"
+SCHEMA_VERSION: Final = "0009"
 VERSION_TABLE: Final = "tokenspace_version"
 
 metadata: Final = MetaData(

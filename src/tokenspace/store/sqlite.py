@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -131,8 +132,8 @@ class SqliteHooks:
     def after_load(self, connection: Connection) -> None:
         """Row ids go on from the largest by themselves."""
 
-    def scrub(self, database: Database) -> str:
-        """Rewrite the file without what is free in it, and empty the log beside it.
+    def scrub(self, database: Database, *, tables: Sequence[str] = ()) -> str:
+        """Rewrite the file without what is free in it, and empty the log beside it; for few tables, only empty that.
 
         Rows are overwritten when they are deleted, but copies of them may stay behind where the tree was balanced: so
         the file is rewritten. Raises `StoreUnavailable` while a reader keeps the log from being emptied.
@@ -142,11 +143,12 @@ class SqliteHooks:
             try:
                 for pragma in _PRAGMAS:
                     connection.execute(pragma).fetchall()
-                connection.execute("VACUUM")
+                if not tables:
+                    connection.execute("VACUUM")
                 busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             finally:
                 connection.close()
-        if busy:
+        if busy and not tables:
             hint = "stop who reads it for so long, then run tokenspace forget --resume"
             raise StoreUnavailable(f"{self.path}: its log is still being read", hint=hint)
         return "the file was rewritten and its log emptied"
