@@ -95,8 +95,9 @@ def learn(
 def sleep(calls: int | None, tokens: int | None, usd: float | None) -> None:
     """Learn over all evidence, within a budget.
 
-    Judges again by replay what was held back, and retires what later evidence contradicts. Safe to interrupt: finished
-    replays are kept and never paid for twice.
+    Judges again by replay what was held back, retires what later evidence contradicts, changes what has got another
+    name, merges what says the same, and tests again what was to end. Safe to interrupt: finished replays are kept and
+    never paid for twice. By schedule: `tokenspace worker --sleep-cron`, or `learn --watch --sleep-every`.
     """
     agent = open_agent(acting=True)
     short = Short()
