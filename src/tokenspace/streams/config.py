@@ -15,7 +15,7 @@ ARMS: Final = ("tokenspace", "none", "history", "nearest", "append")
 
 _SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "data": ("source", "labels", "stages", "tasks", "exam", "relabel", "relabel_at", "relabel_to", "rename", "noise"),
-    "agent": ("model", "system", "context_tokens", "user", "output_tokens"),
+    "agent": ("model", "system", "context_tokens", "recalled", "user", "output_tokens"),
     "run": ("arms", "orders", "seeds", "delay", "learn_every", "sleep_every", "sleep_calls", "approvals",
             "checkpoint_every", "window", "hindsight"),
 }  # fmt: skip
@@ -31,8 +31,9 @@ class StreamConfig:
     names from the beginning that say nothing about them. The share `noise` of what is
     taught is wrong.
 
-    **The agent.** `model` as in `tokenspace models`; every arm has `context_tokens` for a prompt (0: the model's own).
-    With a `user`, it is that person's own layer, and only they speak.
+    **The agent.** `model` as in `tokenspace models`; every arm has `context_tokens` for a prompt (0: the model's own)
+    and shows at most `recalled` entries that were recalled (0: as many as the model's profile says). With a `user`, it
+    is that person's own layer, and only they speak.
 
     **The run.** Feedback comes `delay` tasks later: a correction where the answer was wrong, an approval of the share
     `approvals` of the right ones. Ours learns after every `learn_every` pieces of feedback and sleeps after every
@@ -54,6 +55,7 @@ class StreamConfig:
     model: str = "nearest"
     system: str = "Answer with one of the labels only."
     context_tokens: int = 2_000
+    recalled: int = 0
     output_tokens: int = 24
     user: str = ""
     arms: tuple[str, ...] = ARMS
@@ -126,8 +128,8 @@ def checked(config: StreamConfig) -> StreamConfig:
         "learn_every and checkpoint_every must be at least 1": min(config.learn_every, config.checkpoint_every) < 1,
         "noise and approvals are shares": not (0 <= config.noise <= 1 and 0 <= config.approvals <= 1),
         'relabel_to is "swapped" or "new"': config.relabel_to not in ("swapped", "new"),
-        "delay, exam, relabel, sleep_every and sleep_calls are not negative": min(
-            config.delay, config.exam, config.relabel, config.sleep_every, config.sleep_calls) < 0,
+        "delay, exam, recalled, relabel, sleep_every and sleep_calls are not negative": min(
+            config.delay, config.exam, config.recalled, config.relabel, config.sleep_every, config.sleep_calls) < 0,
     }  # fmt: skip
     for words, broken in wrong.items():
         if broken:

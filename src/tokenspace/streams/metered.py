@@ -19,17 +19,20 @@ from tokenspace.protocols import Agent
 
 
 class Metered:
-    """One cell's way to the model. `limit` is the token budget of a prompt, 0 for the model's own.
+    """One cell's way to the model.
 
-    `usage` is what the cell's answers cost, whoever paid for them: an answer that is read from `journal` costs what it
+    `limit` is the token budget of a prompt, `recalled` how many recalled entries it shows at most; 0 for the model's
+    own. `usage` is what the cell's answers cost, whoever paid for them: an answer that is read from `journal` costs what it
     cost then. A deterministic model is charged once for each prompt, another one for each time that it is asked.
     """
 
-    def __init__(self, agent: Agent, *, limit: int, journal: Path | None = None) -> None:
+    def __init__(self, agent: Agent, *, limit: int, recalled: int = 0, journal: Path | None = None) -> None:
         self._agent = agent
         known = agent.profile
         most = min(known.context_tokens, limit or known.context_tokens)
-        self._profile = replace(known, context_tokens=most, core_tokens=min(known.core_tokens, most))
+        self._profile = replace(
+            known, context_tokens=most, core_tokens=min(known.core_tokens, most), recalled=recalled or known.recalled
+        )
         self._journal, self._kept, self._unsaved = journal, _read(journal), list[str]()
         self._asked: Counter[str] = Counter()
         self.usage = Usage()

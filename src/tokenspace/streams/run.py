@@ -86,7 +86,7 @@ def run_cell(
         return Track(**json.loads(done.read_text("utf-8")))
     journal = done.with_suffix(".calls") if done else None
     stream = make_stream(config, order=cell.order, seed=cell.seed)
-    metered = Metered(agent, limit=config.context_tokens, journal=journal)
+    metered = Metered(agent, limit=config.context_tokens, recalled=config.recalled, journal=journal)
     try:
         track = _Cell(
             config, cell, stream, make_arm(cell.arm, config, stream, metered), metered=metered, on_task=on_task
