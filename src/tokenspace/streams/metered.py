@@ -22,8 +22,9 @@ class Metered:
     """One cell's way to the model.
 
     `limit` is the token budget of a prompt, `recalled` how many recalled entries it shows at most; 0 for the model's
-    own. `usage` is what the cell's answers cost, whoever paid for them: an answer that is read from `journal` costs what it
-    cost then. A deterministic model is charged once for each prompt, another one for each time that it is asked.
+    own. `usage` is what the cell's answers cost, whoever paid for them: an answer that is read from `journal` costs
+    what it cost then. A deterministic model is charged once for each prompt, another one for each time that it is
+    asked.
     """
 
     def __init__(self, agent: Agent, *, limit: int, recalled: int = 0, journal: Path | None = None) -> None:
