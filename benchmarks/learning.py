@@ -40,11 +40,11 @@ WORKERS = 2
 
 BANKING = StreamConfig(
     name="banking77, domain by domain", source="banking77", labels=16, stages=4, tasks=240, exam=32, noise=0.1,
-    context_tokens=4_000, recalled=24, sleep_every=60, sleep_calls=40, window=30, seeds=(1, 2, 3),
+    context_tokens=4_000, recalled=1, sleep_every=60, sleep_calls=40, window=30, seeds=(1, 2, 3),
 )  # fmt: skip
 CLINC = StreamConfig(
     name="CLINC150, domain by domain", source="clinc150", labels=30, stages=10, tasks=300, exam=30, noise=0.1,
-    context_tokens=4_000, recalled=24, sleep_every=75, sleep_calls=40, window=30, seeds=(1, 2, 3), hindsight=False,
+    context_tokens=4_000, recalled=1, sleep_every=75, sleep_calls=40, window=30, seeds=(1, 2, 3), hindsight=False,
 )  # fmt: skip
 RELABEL = StreamConfig(
     name="banking77, eight labels exchange their names", source="banking77", labels=8, tasks=240, relabel=8,

@@ -57,10 +57,10 @@ def chance(*names: str) -> float:
     return int(digest(list(names))[:13], 16) / 16**13
 
 
-def admit(store: Store, attempt: Attempt, *, expect: str | None, branch: str, vectors: Mapping[str, bytes]) -> Revision:
+def admit(store: Store, attempt: Attempt, expect: str | None, *, branch: str, vectors: Mapping[str, bytes]) -> Revision:
     """Commit an accepted attempt: on the line that is written, or on a canary's own if the verdict gives it a share.
 
-    Raises `StaleHead` as `Store.commit` does; then there is no canary either.
+    Raises `StaleHead` and `Forgotten` as `Store.commit` does; then there is no canary either.
     """
     assert attempt.edit is not None
     edit = until_verified(attempt.edit, attempt.verdict, attempt.at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import datetime
+from typing import NamedTuple
 
 from tokenspace.domain import Scope
 from tokenspace.domain.erasure import Cut, Lineage, Subject, Tried, Written
@@ -13,7 +13,7 @@ Rooms = dict[Scope, Lineage]
 
 
 def closure(admin: Admin, subject: Subject) -> tuple[list[Cut], Rooms]:
-    """What goes, scope by scope, and the lineages that say so.
+    """What hangs on a subject, scope by scope, and the lineages that say so; also where the subject does not reach.
 
     Shared layers above are always looked at; what is below a shared layer that loses something, then, too.
     """
@@ -29,20 +29,34 @@ def closure(admin: Admin, subject: Subject) -> tuple[list[Cut], Rooms]:
     return [cut for cut in map(spread.cut, sorted(rooms)) if not cut.empty], rooms
 
 
+class _Place(NamedTuple):
+    """Where a revision stands: machines' clocks differ, so only its place in its line says what came before it."""
+
+    scope: Scope
+    branch: str
+    seq: int
+
+
 class _Spread:
     """How what is forgotten spreads along provenance, until nothing is added.
 
-    `ids` are gone wherever they are named. An entry is gone from a moment on, and for those who can see its layer: what
-    cites or replaces it later goes, too.
+    `ids` are gone wherever they are named. What a line held of an entry before it was lost there stays; whatever else
+    cites or replaces that entry, in a layer that sees it, goes, too.
     """
 
     def __init__(self, rooms: Rooms, subject: Subject) -> None:
         self._rooms = rooms
+        self._subject = subject
         self._roots = subject.roots
         self._whole = frozenset({subject.scope} if subject.kind == "user" else ())
         self.ids: set[str] = {id for kinds in subject.roots.values() for ids in kinds.values() for id in ids}
         self.blank: dict[Scope, set[str]] = defaultdict(set)
-        self._entries: dict[str, list[tuple[Scope, datetime]]] = defaultdict(list)
+        self._entries: dict[str, list[_Place]] = defaultdict(list)
+        self._homes: dict[str, set[Scope]] = defaultdict(set)
+        self._forks: dict[tuple[Scope, str], int] = {}
+        self._places: dict[str, _Place] = {}
+        for room in rooms.values():
+            self._survey(room)
         self._lost_attempts: dict[Scope, set[str]] = defaultdict(set)
         for scope in self._whole & rooms.keys():
             self._all_of(rooms[scope])
@@ -60,15 +74,22 @@ class _Spread:
     def _size(self) -> int:
         return len(self.ids) + sum(map(len, self.blank.values())) + sum(map(len, self._entries.values()))
 
+    def _survey(self, room: Lineage) -> None:
+        """Where each revision stands, where each line begins, and which scopes have written an entry."""
+        for one in room.written:
+            self._places[one.id] = _Place(room.scope, one.branch, one.seq)
+            begun = self._forks.get((room.scope, one.branch), one.seq - 1)
+            self._forks[room.scope, one.branch] = min(begun, one.seq - 1)
+            for id in one.puts:
+                self._homes[id].add(room.scope)
+
     def _all_of(self, room: Lineage) -> None:
         self.ids.update(room.episodes, room.feedback, room.cases, room.canaries)
         self.ids.update(id for one in room.tried for id in (one.id, one.key))
         for one in room.written:
             self._lose(room.scope, one)
-        # What this user said elsewhere is theirs, too.
         for other in self._rooms.values():
-            if other.scope in room.scope.layers[:-1]:
-                self.ids.update(id for id, (_, who) in other.feedback.items() if who == room.scope.user)
+            self.ids.update(id for id, (_, who) in other.feedback.items() if self._subject.said(other.scope, who))
 
     def _round(self, room: Lineage) -> None:
         ids = self.ids
@@ -95,20 +116,34 @@ class _Spread:
         self.ids.add(made.id)
         self.blank[scope].add(made.id)
         for id in made.puts:
-            self._entries[id].append((scope, made.at))
+            self._entries[id].append(self._places[made.id])
 
     def _hit(self, scope: Scope, one: Written | Tried) -> bool:
         if not self.ids.isdisjoint(one.sources):
             return True
-        return any(self._gone(scope, id, one.at) for id in one.sources if id in self._entries)
+        place = self._places.get(one.id if isinstance(one, Written) else one.revision or "")
+        cited = [id for id in one.sources if id in self._entries]
+        return any(
+            self._meant(scope, id, lost) and self._after(place, lost) for id in cited for lost in self._entries[id]
+        )
+
+    def _meant(self, scope: Scope, entry: str, lost: _Place) -> bool:
+        """Whether who cites an entry in a scope can mean what was lost there: their own layers hide what is below."""
+        visible = not self._homes[entry].isdisjoint(scope.layers)
+        return lost.scope in scope.layers if visible else scope in lost.scope.layers
 
     def _replaces(self, scope: Scope, made: Written) -> bool:
-        return any(self._gone(scope, id, made.at) for id in made.puts if id in self._entries)
+        place = self._places[made.id]
+        over = (lost for id in made.puts if id in self._entries for lost in self._entries[id])
+        return any(lost.scope in scope.layers and self._after(place, lost) for lost in over)
 
-    def _gone(self, scope: Scope, entry: str, at: datetime) -> bool:
-        return any(
-            since <= at and (layer in scope.layers or scope in layer.layers) for layer, since in self._entries[entry]
-        )
+    def _after(self, place: _Place | None, lost: _Place) -> bool:
+        """Whether what stands at a place can come from what was lost; what stands nowhere in a line always can."""
+        if place is None or place.scope != lost.scope:
+            return True
+        if place.branch == lost.branch:
+            return place.seq > lost.seq
+        return place.seq > self._forks[lost.scope, lost.branch]
 
     def cut(self, scope: Scope) -> Cut:
         """What goes in one scope."""
@@ -128,6 +163,11 @@ class _Spread:
             "outcome": frozenset(key for key, about in room.outcomes.items() if about in ids or key in ids),
             "answer": frozenset(id for id, about in room.answers.items() if about in ids),
             "session": frozenset(id for id in gone_sessions - kept_sessions if id in room.sessions),
+            "canary": frozenset(
+                id
+                for id in self._roots.get(scope, {}).get("canary", frozenset()) & room.canaries.keys()
+                if blank.isdisjoint(room.canaries[id])
+            ),
             "reading": frozenset(about for heard in room.readings.values() for about in heard if about in ids),
         }
         return Cut(

@@ -8,6 +8,7 @@
     ├── StoreError
     │   ├── NotFound            no such revision, entry, episode, … in this scope
     │   ├── StaleHead           somebody else committed first
+    │   ├── Forgotten           somebody erased what it may rest on
     │   ├── CorruptLedger       the history does not re-derive
     │   ├── SchemaMismatch      the store was written by another version
     │   └── StoreUnavailable    locked, full, read-only or unreachable
@@ -60,6 +61,10 @@ class NotFound(StoreError):
 
 class StaleHead(StoreError):
     """The head moved since it was read; read it again and rebase."""
+
+
+class Forgotten(StoreError):
+    """Something was erased since it was read, and what is to be written may rest on it; begin anew."""
 
 
 class CorruptLedger(StoreError):

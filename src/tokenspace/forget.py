@@ -23,7 +23,7 @@ from tokenspace.config import Parts
 from tokenspace.counterfactual import without
 from tokenspace.domain import Attempt, Scope
 from tokenspace.domain.erasure import Cut, Erasure, Pending, Rebuilt, Subject, SubjectKind
-from tokenspace.errors import BudgetExceeded, NotFound, TokenspaceError, UsageError
+from tokenspace.errors import BudgetExceeded, NotFound, StaleHead, TokenspaceError, UsageError
 from tokenspace.protocols import Admin
 from tokenspace.receipts import UNREACHED, Signer, issue_for, signer_of
 from tokenspace.sharing import LINE, sharing_of
@@ -48,9 +48,9 @@ The text is what was asked for, "" where it is not known any more. Raises `Token
 def find(admin: Admin, scope: Scope, kind: SubjectKind, what: str = "") -> Subject:
     """What is to be forgotten, looked up: raises `NotFound` for what a scope does not hold.
 
-    `what` is the id of an episode, a piece of feedback or an entry of exactly this scope, or the text; for a user it
-    is empty. A text is looked for in this scope and in all scopes below it, letter by letter and folded (case, white
-    space and Unicode forms do not count).
+    `what` is the id of an episode, a piece of feedback or an entry of exactly this scope, or what
+    `meant` takes for one, or the text; for a user it is empty. A text is looked for in this scope and in all scopes
+    below it, letter by letter and folded (case, white space and Unicode forms do not count).
     """
     if kind == "user":
         if not scope.user:
@@ -60,19 +60,31 @@ def find(admin: Admin, scope: Scope, kind: SubjectKind, what: str = "") -> Subje
         return Subject(kind=kind, scope=scope)
     if kind == "text":
         return _with_text(admin, scope, what)
-    room = admin.lineage(scope)
-    known: Iterable[str] = {
-        "episode": room.episodes,
-        "feedback": room.feedback,
-        "entry": {id for one in room.written for id in one.puts},
-    }[kind]
-    if what not in known:
-        raise NotFound(f"{scope} has no {kind} {what}", hint="name the scope that it was recorded in")
+    room, what = admin.lineage(scope), meant(admin, scope, kind, what)
     if kind == "entry":
         roots = {"revision": frozenset(one.id for one in room.written if what in one.puts)}
     else:
         roots = {kind: frozenset({what})}
     return Subject(kind=kind, scope=scope, roots={scope: roots})
+
+
+def meant(admin: Admin, scope: Scope, kind: SubjectKind, what: str) -> str:
+    """The whole id of an episode, a piece of feedback or an entry; a text, or a user, as it is.
+
+    `what` is the id, or a beginning or an end of it, at least `LEAST_CHARS` long, that no other has. Raises `NotFound`.
+    """
+    if kind in ("user", "text"):
+        return what
+    room = admin.lineage(scope)
+    every = room.episodes if kind == "episode" else room.feedback
+    known = {id for one in room.written for id in one.puts} if kind == "entry" else frozenset(every)
+    short = what.removeprefix("#")
+    found = {what} & known or {id for id in known if id.startswith(short) or id.endswith(short)}
+    if not found or len(short) < LEAST_CHARS:
+        raise NotFound(f"{scope} has no {kind} {what}", hint="name the scope that it was recorded in")
+    if len(found) > 1:
+        raise UsageError(f"{what!r} begins or ends {len(found)} ids", hint="give more of it")
+    return found.pop()
 
 
 def _with_text(admin: Admin, scope: Scope, text: str) -> Subject:
@@ -133,6 +145,7 @@ async def forget(
     id = admin.begin_erasure(subject, exact=exact, at=at)
     by = _Hand(who, what, signer_of(parts.runtime.store), beside)
     job = Pending(id=id, subject=subject, exact=exact, erased=False)
+    job = _waits(admin, job) or job
     try:
         return await _erase(parts, admin, job, at=at, budget=budget, by=by)
     except UsageError:
@@ -192,11 +205,20 @@ async def _resumed(parts: Parts, admin: Admin, job: Pending, *, budget: Budget |
     at = parts.runtime.clock()
     try:
         return await _erase(parts, admin, job, at=at, budget=budget, by=by)
-    except UsageError as error:
+    except UsageError:
         if not job.exact or job.erased:
             raise
-        words = f"exact mode was refused ({error}), so this was finished without it"
-        return await _erase(parts, admin, replace(job, exact=False), at=at, budget=budget, by=by._replace(remark=words))
+        by = by._replace(remark=_REFUSED)
+        return await _erase(parts, admin, replace(job, exact=False), at=at, budget=budget, by=by)
+
+
+_REFUSED: Final = "exact mode was refused by then, so this was finished without it"
+_LATER: Final = "what remains is learned from again in the next sleep"
+_AWAY: Final = (
+    "a place beside the store that could not be reached then: the spool of a gateway, or the queue of workers"
+)
+_ABOVE: Final = "what was made of it in layers above this tenant's, which only an operator erases"
+"""Fixed words: they stand in receipts, which name nobody."""
 
 
 class _Hand(NamedTuple):
@@ -218,30 +240,82 @@ async def _erase(
         id=job.id, subject=job.subject, exact=job.exact, dry_run=not job.id, at=at, rows=rows, scopes=(),
         unreached=(*UNREACHED, *unreached), remarks=(by.remark,) if by.remark else (),
     )  # fmt: skip
-    cuts, rooms = list[Cut](), Rooms()
-    if not job.erased:
-        cuts, rooms = closure(admin, job.subject)
-        rebuilt: Sequence[Rebuilt] = ()
-        if job.exact:
-            rebuilt = await _exactly(parts, admin, job, cuts, rooms, budget=budget or Budget())
-            rewritten = {one.scope for one in rebuilt}
-            cuts = [_evidence_only(cut) if cut.scope in rewritten else cut for cut in cuts]
-        erased = admin.erase(cuts, rebuilt=rebuilt, journal=job.id, dry_run=not job.id)
-        told = _told(told, cuts, rooms, erased)
-    else:
+    if job.erased:
         told = replace(told, rows=dict(Counter(job.rows) + Counter(rows)))
+        return _ended(parts, admin, job, told, by=by, ids=job.ids)
+    every, cuts, rooms, erased = await _cut_out(parts, admin, job, budget=budget or Budget())
+    told = _told(_left_above(told, every, rooms), cuts, rooms, erased)
     if not job.id:
         return told
-    told = await _learned_again(parts, job, told, cuts, rooms, budget=budget or Budget())
-    key = None
+    told = _ended(parts, admin, job, told, by=by, ids=_ids(cuts, rooms))
+    return await _learned_again(parts, job, told, cuts, rooms, budget=budget or Budget())
+
+
+_LOOKS: Final = 20
+"""So often is looked again at what hangs on it, while somebody makes more of it."""
+
+
+async def _cut_out(
+    parts: Parts, admin: Admin, job: Pending, *, budget: Budget
+) -> tuple[list[Cut], list[Cut], Rooms, Mapping[str, int]]:
+    """All that hangs on it, what of that goes, the lineages that say so, and the rows that went.
+
+    What is made of it while this looks is found by looking again; once it is gone, nobody can make anything of it.
+    """
+    left = _LOOKS
+    while True:
+        every, rooms = closure(admin, job.subject)
+        cuts = [cut for cut in every if job.subject.reaches(cut.scope)]
+        rebuilt: Sequence[Rebuilt] = ()
+        if job.exact:
+            rebuilt = await _exactly(parts, admin, job, cuts, rooms, budget=budget)
+            rewritten = {one.scope for one in rebuilt}
+            cuts = [_evidence_only(cut) if cut.scope in rewritten else cut for cut in cuts]
+        _destroyed(admin, job)  # first: what is said from here on is under another key
+        try:
+            ids = _ids(cuts, rooms)
+            rows = admin.erase(cuts, rebuilt=rebuilt, journal=job.id, ids=ids, seen=rooms, dry_run=not job.id)
+        except StaleHead:
+            left -= 1
+            if not left:
+                raise
+        else:
+            return every, cuts, rooms, rows
+
+
+def _destroyed(admin: Admin, job: Pending) -> str | None:
+    """The id of the key that the user's texts were sealed with, destroyed now or before; None for none."""
+    return admin.destroy_key(job.subject.scope, only=job.key) if job.id and job.key else None
+
+
+def _ended(
+    parts: Parts, admin: Admin, job: Pending, told: Erasure, *, by: _Hand, ids: Mapping[str, Iterable[str]]
+) -> Erasure:
+    """What is left to do once rows are gone; nothing here asks a model."""
     if job.subject.kind == "user":
-        key = admin.destroy_key(job.subject.scope)
         admin.disown_accesses(job.subject.scope, f"erased-{job.id[-8:]}")
     told = replace(told, scrubbed=admin.scrub())
-    ids = _ids(cuts, rooms)
-    made = issue_for(by.signer, told, who=by.who, what=by.what, ids=ids, keys=[key] if key else [])
-    admin.end_erasure(job.id, at=at, receipt=made.text)
+    try:
+        told = replace(told, unshared=_unshared(parts, job, told))
+    except TokenspaceError:
+        told = replace(told, remarks=(*told.remarks, _LATER))
+    if job.erased and _LATER not in told.remarks:
+        told = replace(told, remarks=(*told.remarks, _LATER))
+    fixed = tuple(one if one in (*UNREACHED, _ABOVE) else _AWAY for one in told.unreached)
+    key = _destroyed(admin, job)
+    made = issue_for(
+        by.signer, replace(told, unreached=fixed), who=by.who, what=by.what, ids=ids, keys=[key] if key else []
+    )  # fmt: skip
+    admin.end_erasure(job.id, at=told.at, receipt=made.text)
     return replace(told, receipt=made.text, salt=made.salt)
+
+
+def _left_above(told: Erasure, cuts: Sequence[Cut], rooms: Rooms) -> Erasure:
+    """What may not go on the word of whoever asked: the entries of the layers above that were made of it."""
+    above = [cut for cut in cuts if not told.subject.reaches(cut.scope) and cut.scope in told.subject.scope.layers]
+    entries = {id for cut in above for one in rooms[cut.scope].written if one.id in cut.blank for id in one.puts}
+    told = replace(told, beyond=tuple(sorted(entries)))
+    return replace(told, unreached=(*told.unreached, _ABOVE)) if above else told
 
 
 def _elsewhere(job: Pending, by: _Hand) -> tuple[dict[str, int], list[str]]:
@@ -275,20 +349,34 @@ async def _exactly(
 async def _learned_again(
     parts: Parts, job: Pending, told: Erasure, cuts: Sequence[Cut], rooms: Rooms, *, budget: Budget
 ) -> Erasure:
-    """What survivors teach now, and which shared lessons have too little support left, in the layers above them."""
-    again = list[Attempt]()
-    if not job.exact:
-        again = [one async for one in _again(parts, job.subject, cuts, rooms, budget=budget)]
-    unshared, sharing = list[str](), sharing_of(parts)
-    touched = {job.subject.scope, *job.subject.roots, *(cut.scope for cut in cuts)}
-    for layer in sorted({layer for scope in touched for layer in scope.layers if not layer.user}):
-        if sharing is None or job.exact:
-            break
-        unshared += [one.id for one in sharing.withdraw(layer)]
-        lost = next((cut.gone.get("attempt", frozenset()) for cut in cuts if cut.scope == layer), frozenset[str]())
-        if parts.share and lost and any(one.branch == LINE and one.key in lost for one in rooms[layer].tried):
-            again += await sharing.share(layer, budget=budget)
-    return replace(told, again=tuple(one.id for one in again), unshared=tuple(unshared))
+    """What survivors teach now. The erasure is over: what fails here is said, and sleep does it later."""
+    again, sharing = list[Attempt](), sharing_of(parts)
+    if job.exact:
+        return told
+    try:
+        async for one in _again(parts, job.subject, cuts, rooms, budget=budget):
+            again.append(one)
+        for cut in cuts:
+            lost = cut.gone.get("attempt", frozenset[str]())
+            if (
+                sharing
+                and parts.share
+                and any(one.branch == LINE and one.key in lost for one in rooms[cut.scope].tried)
+            ):
+                again += await sharing.share(cut.scope, budget=budget)
+    except TokenspaceError as error:
+        told = replace(told, remarks=(*told.remarks, f"{_LATER}: now it could not be done ({error})"))
+    return replace(told, again=tuple(one.id for one in again))
+
+
+def _unshared(parts: Parts, job: Pending, told: Erasure) -> tuple[str, ...]:
+    """Shared lessons that have too little support left, taken back."""
+    sharing = sharing_of(parts)
+    if sharing is None or job.exact:
+        return ()
+    touched = {job.subject.scope, *job.subject.roots, *told.scopes}
+    layers = {layer for scope in touched for layer in scope.layers if not layer.user}
+    return tuple(one.id for layer in sorted(filter(job.subject.reaches, layers)) for one in sharing.withdraw(layer))
 
 
 def _ids(cuts: Sequence[Cut], rooms: Rooms) -> dict[str, set[str]]:
@@ -341,6 +429,9 @@ def _told(told: Erasure, cuts: Sequence[Cut], rooms: Rooms, rows: Mapping[str, i
         if not (scope in lost and (lost[scope].whole or id in lost[scope].gone.get("episode", ())))
     )
     remarks: list[str] = []
+    named = sum(len(kinds.get("line", ())) for kinds in told.subject.roots.values())
+    if named:
+        remarks.append(f"{named} branches hold it in their name, which the ledger is chained to: they keep it")
     if shown:
         remarks.append(f"{shown} episodes of others were answered while it was shown, and are kept: they are theirs")
     return replace(
@@ -393,6 +484,8 @@ def in_words(erasure: Erasure) -> str:
         lines.append(f"{len(erasure.unshared):,} shared lessons have too little support left, and were taken back")
     lines += [erasure.scrubbed] if erasure.scrubbed else []
     lines += erasure.remarks
+    if erasure.beyond:
+        lines.append(f"for an operator: tokenspace forget --entry ID, without --tenant: {', '.join(erasure.beyond)}")
     lines += ["not reached:", *(f"  {one}" for one in erasure.unreached)]
     if erasure.receipt:
         lines.append(f"receipt: tokenspace receipts show {erasure.id[-8:]}; its salt, shown only now: {erasure.salt}")

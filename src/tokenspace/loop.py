@@ -14,7 +14,7 @@ from datetime import datetime
 from tokenspace.budget import Budget
 from tokenspace.canary import admit, assigned, harmed, note
 from tokenspace.context import (Past, apply, case_from, compile_context, continued, edit_key, failure_clusters,
-    new_texts, recallable, splice, stamp)  # fmt: skip
+    new_texts, recallable, splice, stamp, steadily)  # fmt: skip
 from tokenspace.domain import (Attempt, Context, Edit, Episode, Evidence, Feedback, Profile, Prompt, Proposal, Request,
     Scope, Session, Verdict, digest, new_id)  # fmt: skip
 from tokenspace.errors import EditError, StaleHead
@@ -67,6 +67,7 @@ def observe(run: Runtime, feedback: Feedback) -> None:
     note(run.store, feedback, episode)
 
 
+@steadily
 async def learn(
     run: Runtime, proposer: Proposer, gate: Gate, *, feedback: Sequence[Feedback], budget: Budget
 ) -> Attempt:
@@ -75,9 +76,8 @@ async def learn(
     evidence = _evidence(run, scope, feedback)
     heads, past = evidence.context.heads, (*evidence.rejected, *evidence.held) if proposer.reach == "all" else ()
     key = digest([heads, run.branch, proposer.name, ids, [one.id for one in past], gate.name])
-    for known in run.store.attempts(scope, key=key):
-        if known.verdict.decision != "defer":
-            return known
+    for known in (one for one in run.store.attempts(scope, key=key) if one.verdict.decision != "defer"):
+        return known
     attempt = Attempt(scope=scope, key=key, proposer=proposer.name, heads=heads, branch=run.branch, evidence=ids,
                       at=run.clock())  # fmt: skip
     edit, verdict, before = None, Verdict(decision="abstain"), budget.usage
@@ -92,6 +92,7 @@ async def learn(
     return attempt
 
 
+@steadily
 async def judge(run: Runtime, gate: Gate, attempt: Attempt, *, budget: Budget) -> Attempt:
     """Judge an attempt's edit by the context that stands now; commit it if accepted, anew if that moved (I2)."""
     for _ in range(REBASES):
@@ -110,8 +111,7 @@ async def judge(run: Runtime, gate: Gate, attempt: Attempt, *, budget: Budget) -
             run.store.save_attempt(judged)
             return judged
         try:
-            head = evidence.context.heads.of(judged.scope)
-            made = admit(run.store, judged, expect=head, branch=run.branch, vectors=vectors)
+            made = admit(run.store, judged, evidence.context.heads.of(judged.scope), branch=run.branch, vectors=vectors)
             return replace(judged, revision=made.id)
         except StaleHead:
             continue

@@ -5,7 +5,7 @@ Everything here may be replaced: a plug-in is done when it passes `tokenspace.te
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Literal, Protocol
@@ -341,6 +341,14 @@ class Store(Protocol):
         """
         ...
 
+    def steady(self, scope: Scope) -> AbstractContextManager[tuple[int, int]]:
+        """Once anything of the scope is erased, what this task writes there within the block raises `Forgotten` (I10).
+
+        So nothing comes back by somebody who has read it. An outer block of the same scope holds on. Gives what tells
+        one time without erasures from another.
+        """
+        ...
+
     def save_session(self, session: Session) -> None:
         """Keep or update a conversation; its heads are those of the first save."""
         ...
@@ -401,16 +409,28 @@ class Admin(Protocol):
         ...
 
     def erase(
-        self, cuts: Sequence[Cut], *, rebuilt: Sequence[Rebuilt] = (), journal: str = "", dry_run: bool = False
+        self,
+        cuts: Sequence[Cut],
+        *,
+        rebuilt: Sequence[Rebuilt] = (),
+        journal: str = "",
+        ids: Mapping[str, Iterable[str]] | None = None,
+        seen: Mapping[Scope, Lineage] | None = None,
+        dry_run: bool = False,
     ) -> Mapping[str, int]:
         """Erase, and put other histories in the place of some, in one transaction; the rows that went, by table.
 
-        The journal's entry of that id is marked as done in the same transaction. With `dry_run` nothing is changed.
+        The journal's entry of that id is marked as done in the same transaction, and keeps the rows and `ids`, those
+        of what goes, by table, until it is ended. With `dry_run` nothing is changed. Raises `StaleHead`, having done
+        nothing, where anything hangs on what goes that was not there when the lineages in `seen` were read.
         """
         ...
 
     def begin_erasure(self, subject: Subject, *, exact: bool, at: datetime) -> str:
-        """Note in the journal what is to be erased, in ids, before it is; returns the id of the erasure."""
+        """Note in the journal what is to be erased, in ids, before it is; returns the id of the erasure.
+
+        Of a user the id of their key is noted, too.
+        """
         ...
 
     def pending_erasures(self) -> list[Pending]:
@@ -421,8 +441,11 @@ class Admin(Protocol):
         """Note that nothing of an erasure is left to do; its ids go from the journal, and its receipt is kept."""
         ...
 
-    def destroy_key(self, scope: Scope) -> str | None:
-        """Destroy the key that a user's bodies are sealed with, which covers backups; its id, None for none."""
+    def destroy_key(self, scope: Scope, *, only: str = "") -> str | None:
+        """Destroy the key that a user's bodies are sealed with, which covers backups; its id, None for none.
+
+        With `only`, the key of that id, and no later one.
+        """
         ...
 
     def erased(self) -> list[tuple[str, str]]:

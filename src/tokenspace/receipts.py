@@ -23,11 +23,9 @@ from typing import Any, Final, cast
 from tokenspace.domain.erasure import Erasure, Subject
 from tokenspace.errors import BadData, StoreUnavailable
 from tokenspace.protocols import Store
-from tokenspace.store.keyfiles import KeyFolder
+from tokenspace.store.keyfiles import SIGNING, KeyFolder
 
 VERSION: Final = 1
-SIGNING_KEY: Final = "signing"
-"""The name of the file in the key folder."""
 UNREACHED: Final = (
     "what providers of models keep of the requests that were sent to them",
     "exports, copies and printouts that users made, and training data that was exported",
@@ -80,7 +78,7 @@ class Signer:
 
 def signer(folder: KeyFolder) -> Signer:
     """The signer of a key folder, which is made when it is first asked for. Raises `StoreUnavailable`."""
-    return Signer((folder.find(SIGNING_KEY) or folder.make(SIGNING_KEY)).secret)
+    return Signer((folder.find(SIGNING) or folder.make(SIGNING)).secret)
 
 
 def signer_of(store: Store) -> Signer | None:

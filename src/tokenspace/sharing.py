@@ -36,7 +36,7 @@ from tokenspace.domain import (
 )
 from tokenspace.errors import EditError, NotFound, StaleHead
 from tokenspace.gates import T4, GateSettings, ReplayGate
-from tokenspace.proposers.share import LEAST_SUPPORT, NAME, SUPPORT, Lesson, Shared, agreed, supporters
+from tokenspace.proposers.share import LEAST_SUPPORT, NAME, SUPPORT, Lesson, Shared, agreed, stands, supporters
 from tokenspace.protocols import Admin, Store
 
 LINE: Final = "share"
@@ -86,7 +86,7 @@ class Sharing:
     # ── what users have learned ─────────────────────────────────────────────────────────────
     def lessons(self, layer: Scope) -> list[Lesson]:
         """What the users below a shared layer have in layers of their own, with who taught it."""
-        return [one for scope in self._users(layer) for one in _own(self._run.store, scope)]
+        return [one for scope in self._users(layer) for one in _own(self._run.store, scope, layer)]
 
     def found(self, layer: Scope) -> list[Shared]:
         """The lessons on which enough of them agree, and that may be shared."""
@@ -235,8 +235,8 @@ def _edit(shared: Shared, evidence: Evidence) -> Edit:
     return Edit(ops=(Put(entry=shared.entry),), rationale=why, evidence=cited, read=read)
 
 
-def _own(store: Store, scope: Scope) -> list[Lesson]:
-    """A user's own lessons. An entry that nobody can be named for has no principals, and counts for nothing."""
+def _own(store: Store, scope: Scope, layer: Scope) -> list[Lesson]:
+    """A user's own lessons, and who stands for them in a shared layer: for an entry of nobody's word, nobody."""
     heads = store.heads(scope)
     context, blame = store.context(scope, heads), store.blame(scope, heads)
     own = {id: entry for id, entry in context.layers[-1].own.items() if entry.kind in (Kind.EXAMPLE, Kind.FACT)}
@@ -244,7 +244,7 @@ def _own(store: Store, scope: Scope) -> list[Lesson]:
     made = list[Lesson]()
     for id, entry in sorted(own.items()):
         said = [told[source] for source in (blame[id].sources if id in blame else ()) if source in told]
-        people = frozenset(item.principal for item in said if item.source >= Origin.USER)
+        people = frozenset(stands(item.principal, scope, layer) for item in said if item.source >= Origin.USER)
         made.append(Lesson(scope=scope, entry=entry, principals=people, echo=_echo(store, scope, entry, said)))
     return made
 

@@ -23,8 +23,9 @@ OUTSIDE = [path for path in sorted(SOURCE.rglob("*.py")) if STORE not in path.pa
 INSIDE = [path for path in sorted(STORE.rglob("*.py")) if "migrations" not in path.parts]
 
 OPERATORS = {
-    "admin.py", "access.py", "bodies.py", "journal.py", "lineage.py", "rebuild.py", "copying.py", "erase.py", "erasing.py", "eraser.py", "keyring.py", "migrate.py",
-    "postgresql.py", "rowlevel.py", "database.py", "scoped.py", "sealing.py", "sqlite.py", "verify.py", "workroom.py",
+    "access.py", "admin.py", "bodies.py", "copying.py", "database.py", "erase.py", "journal.py", "lineage.py",
+    "migrate.py", "postgresql.py", "rebuild.py", "rewriting.py", "rowlevel.py", "scoped.py", "sealing.py",
+    "sqlite.py", "verify.py", "workroom.py",
 }  # fmt: skip
 """Modules that may act for no scope, or for all: they serve `protocols.Admin` and `Workroom`, or open the database."""
 

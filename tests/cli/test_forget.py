@@ -189,3 +189,16 @@ def test_i10_exact_mode_works_with_what_a_project_learns_by_itself(project):
     assert done["exact"]
     assert [one["id"] for one in json_of("context")["entries"]] == [kept["id"]]
     assert invoke("verify").exit_code == 0
+
+
+def test_what_is_meant_may_be_named_as_other_commands_print_it(project):
+    invoke("ask", QUESTION, "--choice", "Kestrel", "--choice", "Basalt")
+    invoke("feedback", "last", "--correct", "Basalt")
+    invoke("learn")
+    (said,) = json_of("show", "last")["feedback"]
+    assert said["id"][-8:] in invoke("show", "last").stdout
+    entry = json_of("context")["entries"][0]
+    assert json_of("forget", "--entry", entry["id"][-8:])["rows"]["entry"] >= 1
+    for name in (said["id"][-8:], "last"):
+        assert json_of("forget", "--feedback", name)["rows"]["feedback"] == 1
+    assert "has no feedback" in invoke("forget", "--feedback", "00000000", code=3).stderr

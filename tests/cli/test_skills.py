@@ -82,6 +82,25 @@ def test_a_skill_comes_in_is_used_is_counted_and_goes_out_as_it_was(
     assert (out / "refunds" / "SKILL.md").read_text() == TEXT
 
 
+def test_i14_what_an_earlier_export_left_of_a_forgotten_skill_is_told(
+    project: Path, vendor: Path, tmp_path: Path, run: Run
+) -> None:
+    (project / ".tokenspace" / "skills.allow").write_text(f"{vendor.parent}\n")
+    run("skills", "import", vendor.parent)
+    out = tmp_path / "out"
+    assert "not served" not in run("skills", "export", out).stderr
+    (out / "refunds" / "scripts" / "old.sh").write_text("echo old\n")
+    told = run("skills", "export", out).stderr
+    assert "refunds/scripts/old.sh" in told
+    assert "refunds/SKILL.md" not in told
+    run("forget", "--text", "Pay back an order", "--yes")
+    again = run("skills", "export", out)
+    assert again.stdout == "there is no skill to write\n"
+    assert f"left in {out}: refunds." in again.stderr
+    assert run("skills", "export", tmp_path / "new").stdout == "there is no skill to write\n"
+    assert not (tmp_path / "new").exists()
+
+
 def test_what_is_listed_as_allowed_is_served_at_once(project: Path, vendor: Path, run: Run) -> None:
     (project / ".tokenspace" / "skills.allow").write_text(f"# ours\n{vendor.parent}\n")
     assert "refunds: served" in run("skills", "import", vendor.parent).stdout

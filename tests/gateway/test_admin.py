@@ -302,6 +302,25 @@ def test_another_method_is_told_which_ones_there_are(world) -> None:
     assert found.headers["content-type"] == "application/problem+json"
 
 
+def test_i8_a_tenants_key_erases_nothing_of_the_base_by_a_users_name_or_by_what_was_made_of_theirs(world) -> None:
+    """`ana` is the operator, too: anybody may call a user so."""
+    base, mine = world.agent(), world.agent(tenant="acme", user="ana")
+    base.observe(base.act("where is my parcel", choices=TEAMS), correction="Kestrel")
+    base.learn()
+    said = mine.observe(mine.act("hello", choices=TEAMS), correction="Basalt")
+    rule = Entry(kind=Kind.RULE, doc="rules", text="of several")
+    base.commit(Edit(ops=(Put(entry=rule),), rationale="shared", evidence=(said.id,)))
+    before = {one.text for one in base.context().entries}
+    wish = {"kind": "user", "dry_run": False}
+    answer = world.call("POST", "/forget", params={"tenant": "acme", "user": "ana"}, json=wish).json()
+    assert {one.text for one in base.context().entries} == before
+    assert len(world.store.feedback(base.scope)) == 1
+    assert answer["beyond"] == [rule.id]
+    assert any("only an operator" in words for words in answer["unreached"])
+    world.call("POST", "/forget", "operator", json={"kind": "entry", "id": rule.id[-8:], "dry_run": False})
+    assert {one.text for one in base.context().entries} == before - {"of several"}
+
+
 def test_a_defect_is_a_problem_without_words(world, monkeypatch, caplog) -> None:
     def broken(*_args, **_more):
         raise RuntimeError(SECRET_WORDS)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import anthropic
@@ -16,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.gateway.recordings import RECORDINGS, Recording, heard
-from tokenspace.domain import Message, ToolCall
+from tokenspace.context.taint import heard as authority_heard
+from tokenspace.domain import Episode, Heads, Message, Origin, Request, Scope, ToolCall
 from tokenspace.errors import BadData
 from tokenspace.gateway.dialects import DIALECTS, Chat, Event, EventParser
 from tokenspace.gateway.wire import Anchor, Injection
@@ -149,6 +152,37 @@ def test_a_user_item_before_an_open_calls_result_is_no_anchor() -> None:
 def test_calls_of_the_providers_own_tools_wait_for_no_result() -> None:
     items = [{"type": "web_search_call", "id": "ws_1", "status": "completed"}, {"role": "user", "content": "So?"}]
     assert RESPONSES.read({"model": "m", "input": items}).anchors == (1,)
+
+
+_SEARCHED = {
+    "chat": {"choices": [{"message": {"content": "Buy!", "annotations": [{"type": "url_citation"}]}}]},
+    "messages": {
+        "content": [
+            {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {}},
+            {"type": "web_search_tool_result", "tool_use_id": "s1", "content": []},
+            {"type": "text", "text": "Buy!"},
+        ]
+    },
+    "responses": {
+        "status": "completed",
+        "output": [
+            {"type": "web_search_call", "id": "ws_1", "status": "completed"},
+            {"type": "message", "content": [{"type": "output_text", "text": "Buy!"}]},
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_i9_an_answer_after_a_tool_of_the_providers_own_has_a_tools_authority(name: str) -> None:
+    run = DIALECTS[name].answer(json.dumps(_SEARCHED[name]).encode(), stream=False).run
+    assert (run.output, run.tool_calls) == ("Buy!", ())
+    asked = Request(messages=(Message(role="user", text="What now?"),))
+    episode = Episode(
+        scope=Scope(agent="a"), heads=Heads(), request=asked, run=run, at=datetime(2026, 1, 1, tzinfo=UTC)
+    )
+    assert authority_heard(episode) is Origin.TOOL
+    assert authority_heard(replace(episode, run=replace(run, messages=()))) is Origin.OPERATOR
 
 
 @pytest.mark.parametrize("name", DIALECTS)

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tokenspace.closure import closure
 from tokenspace.context import core_blocks
 from tokenspace.domain import (
     Canary,
@@ -34,12 +35,14 @@ from tokenspace.domain import (
     Usage,
 )
 from tokenspace.errors import StoreUnavailable
+from tokenspace.forget import find
 from tokenspace.gateway.cache_guard import CacheGuard, PrefixCache
 from tokenspace.gateway.dialects import DIALECTS
 from tokenspace.gateway.inject import LedgerInjector
 from tokenspace.gateway.kept import Kept
 from tokenspace.gateway.wire import Anchor, Caller, GatewaySettings, Injection, Record
 from tokenspace.store import open_store
+from tokenspace.store.bodies import texts as stored_texts
 from tokenspace.store.memory import MemoryStore
 from tokenspace.testing.samples import BASE, TENANT, USER, commit, rule
 
@@ -454,6 +457,29 @@ def test_i14_what_is_erased_leaves_running_conversations_at_once():
     assert injection.anchors == ()
     assert set(injection.shown) == {kept.id}
     world.injector.close()
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_i14_an_erased_user_leaves_running_conversations_at_once_and_is_not_written_again(tmp_path, elsewhere):
+    url = f"sqlite:///{tmp_path}/store.db"
+    world = World(open_store(url))
+    other = open_store(url) if elsewhere else world.store
+    world.learn(rule("The code is 4711."), example("lost parcel", "Ask Alice"))
+    first = chat(user("my parcel is lost"))
+    assert "Alice" in texts(world.sent(first, session="one"))
+    cuts, _ = closure(other.admin, find(other.admin, USER, "user"))
+    other.admin.erase(cuts)
+    world.injector.flush()  # what was shown is only now to be kept
+    world.later()
+    world.call(chat(user("another")), session="two")  # this look finds it
+    sent = texts(world.sent(chat(*first["messages"], said("So"), user("and now?")), session="one"))
+    assert "4711" not in sent
+    assert "Alice" not in sent
+    world.injector.flush()
+    assert not any("Alice" in one.text for one in stored_texts(world.store.db, USER))
+    world.injector.close()
+    for store in {other, world.store}:
+        store.close()
 
 
 def test_i14_what_is_erased_is_not_brought_back_by_a_restart():

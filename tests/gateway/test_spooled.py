@@ -81,8 +81,9 @@ def test_whose_a_line_is(spool):
     about = Subject(kind="episode", scope=SCOPE, roots={SCOPE: {"episode": frozenset({episode})}})
     mine, other = line(id=episode), line(id="f" * 32)
     on_it, above = _line(said(episode, "yes")), _line(said("f" * 32, scope=TENANT, principal="alice"))
+    base = _line(said("f" * 32, scope=Scope(agent="desk"), principal="alice"))  # somebody of that name
     seen = {
-        name: [text for text in (mine, other, on_it, above) if lines_about(subject, what)(text.encode())]
+        name: [text for text in (mine, other, on_it, above, base) if lines_about(subject, what)(text.encode())]
         for name, subject, what in (
             ("user", USER, ""),
             ("episode", about, ""),

@@ -6,13 +6,15 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from tests.world import TENANT, World
+from tests.world import BASE, TENANT, World
 
 from tokenspace.budget import Budget
 from tokenspace.config import Parts
 from tokenspace.domain import Attempt, Drop, Edit, Entry, Kind, Origin, Put, Scope, Signal, Status, Verdict
 from tokenspace.errors import UsageError
 from tokenspace.forget import find, forget, in_words
+from tokenspace.gateway.feedback import read
+from tokenspace.gateway.wire import Caller
 from tokenspace.graders import build
 from tokenspace.proposers import Fact
 from tokenspace.proposers.share import Lesson, agreed
@@ -107,6 +109,38 @@ def test_users_of_another_tenant_do_not_count_for_a_tenant_and_count_for_the_bas
         world.teach(f"where is the parcel of {name} now", "Kestrel", scope=user(name, "globex"), by=name)
     assert sharing(world).found(TENANT) == []
     assert len(sharing(world).found(Scope(agent="desk"))) == 1
+
+
+def by_key(world: World, name: str, *, key: str, tenant: str, text: str = "refund of a parcel please") -> None:
+    """A user whom nobody but a key of the gateway names, or its open door (no key), corrects an answer."""
+    scope = user(name, tenant)
+    episode = world.act(text, scope=scope)
+    caller = Caller(key=key, rights=frozenset({"feedback"}), scope=replace(scope, user=""))
+    body = {"target": episode.id, "value": "Kestrel", "kind": "correction", "user": name}
+    said = read(body, caller, at=world.run.clock(), operator="op").feedback
+    assert said.scope == scope
+    assert world.learn(world.say(episode, said.value, by=said.principal)).revision
+
+
+@pytest.mark.parametrize("keys", [("k1",) * 5, ("k1", "k2", "k3", "k4", "k5"), ("",) * 5])
+def test_i9_users_whom_a_tenants_keys_name_are_many_in_the_tenant_and_one_above_it(keys) -> None:
+    world = World()
+    for number, key in enumerate(keys):
+        by_key(world, f"u{number}", key=key, tenant="acme")
+    assert [one.principals for one in sharing(world, support=5).found(TENANT)] == [{f"u{i}" for i in range(5)}]
+    assert sharing(world, support=3).found(BASE) == share(world, BASE) == []
+    for tenant in ("globex", "initech"):
+        by_key(world, "u0", key=tenant, tenant=tenant)
+    (found,) = sharing(world, support=3).found(BASE)
+    assert found.principals == {"tenant acme", "tenant globex", "tenant initech"}
+    assert sharing(world, support=5).found(BASE) == []
+
+
+def test_i9_a_user_whom_several_keys_name_is_one() -> None:
+    world = World()
+    for number in range(5):
+        by_key(world, "u0", key=f"k{number}", tenant="acme", text=f"refund of a parcel number {number} please")
+    assert sharing(world, support=3).found(TENANT) == []
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ _ONE = "name one of --whole-user, --episode, --feedback, --entry, --text or --re
 @verb("forget")
 @click.option("--whole-user", is_flag=True, help="The user that --tenant and --user name, with everything.")
 @click.option("--episode", metavar="ID", help="An episode, with what was said about it.")
-@click.option("--feedback", metavar="ID", help="One piece of feedback, with its case.")
+@click.option("--feedback", metavar="ID", help='Feedback, with its case: an id of `show EPISODE`, or "last".')
 @click.option("--entry", metavar="ID", help="All versions of an entry, with what was made of it.")
 @click.option("--text", metavar="TEXT", help="Every record of the scope, and of those below it, that contains it.")
 @click.option("--resume", is_flag=True, help="Finish what was begun and interrupted.")
@@ -46,7 +46,7 @@ def forget(whole_user: bool, resume: bool, exact: bool, yes: bool, **asked: str 
     """
     from tokenspace.domain.plain import plain
     from tokenspace.forget import forget as erase
-    from tokenspace.forget import in_words
+    from tokenspace.forget import in_words, meant
     from tokenspace.forget import resume as finish
 
     wanted = [kind for kind, what in asked.items() if what is not None] + ["user"] * whole_user
@@ -69,9 +69,11 @@ def forget(whole_user: bool, resume: bool, exact: bool, yes: bool, **asked: str 
     what = asked.get(kind) or ""
     if kind == "episode":
         what = agent.episode(what).id
+    if kind == "feedback" and what == "last":
+        what = next((one.id for one in reversed(agent.store.feedback(agent.scope))), what)
     if yes:
         finish_first(agent)
-    elsewhere = places(agent)
+    what, elsewhere = meant(admin, agent.scope, kind, what), places(agent)
     subject = _find(agent, kind, what, elsewhere)
     who = settings().principal
     doing = erase(

@@ -163,7 +163,8 @@ def _episode(agent: LearningAgent, found: Episode) -> str:
     choices = f"choices: {', '.join(map(safe, found.request.choices))}" if found.request.choices else ""
     about = [item for item in agent.store.feedback(agent.scope) if item.episode == found.id]
     said = [
-        f"  {item.signal.value} by {one_line(item.principal)}: {quoted(str(item.value))} {one_line(item.comment)}"
+        f"  {item.id[-8:]}  {item.signal.value} by {one_line(item.principal)}: {quoted(str(item.value))} "
+        f"{one_line(item.comment)}".rstrip()
         for item in about
     ]
     lines = [

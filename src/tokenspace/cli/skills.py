@@ -194,7 +194,7 @@ def export(folder: Path, names: tuple[str, ...], replace: bool) -> None:
     \b
     tokenspace skills export .agents/skills
     """
-    from tokenspace.interop.skill_folders import write_folder
+    from tokenspace.interop.skill_folders import left_behind, write_folder
     from tokenspace.interop.skills import export_skills
 
     agent = open_agent()
@@ -210,6 +210,8 @@ def export(folder: Path, names: tuple[str, ...], replace: bool) -> None:
             note(f"{one.name}: not here, because they were no texts: {safe(', '.join(one.left_out))}")
     for words in left:
         note(f"not written: {words}")
+    if old := left_behind(found, folder):
+        note(f"not served here (any more), and left in {folder}: {safe(', '.join(old))}. Remove what was forgotten")
 
 
 def _metadata(agent: LearningAgent) -> dict[str, dict[str, str]]:

@@ -24,7 +24,7 @@ from tokenspace.context.ops import (
     stamp,
     without,
 )
-from tokenspace.context.past import Past, continued
+from tokenspace.context.past import Past, continued, steadily
 from tokenspace.context.reading import from_markdown
 from tokenspace.context.standing import discredited
 from tokenspace.context.tally import Tally, tally
@@ -73,6 +73,7 @@ __all__ = [
     "single_text",
     "splice",
     "stamp",
+    "steadily",
     "tally",
     "taught",
     "to_markdown",

@@ -246,6 +246,7 @@ def contradiction(
     if rival is None or said.count(rival) < MIN_RIVALS or votes[rival] <= own * outvoted or votes[rival] < MIN_VOTES:
         return None
     words = (
-        f"{said.count(rival)} of its {len(said)} nearest examples say {rival!r}, {said.count(answer)} say {answer!r}"
+        f"{said.count(rival)} of its {len(said)} nearest examples agree on another answer, "
+        f"{said.count(answer)} say {answer!r}"
     )
     return Contradiction(rival=rival, margin=votes[rival] / max(own, 1e-9), words=words)

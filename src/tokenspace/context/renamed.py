@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import comb
 from statistics import median
 from typing import Final
 
@@ -35,6 +36,9 @@ COMMON: Final = 2
 
 MIN_SAID_THEN: Final = 2
 """A new name is believed then when it was said so often, and by two principals where several teach."""
+
+APART: Final = 0.05
+"""A new name is that of a new thing if lessons with it lie by themselves: so seldom would they by chance."""
 
 AS_MANY: Final = NEWEST // 3
 """So many of the newest lessons of a kind say how like to one another they are."""
@@ -165,7 +169,7 @@ class _Elders:
 
     def knew(self, change: Renaming, told: Sequence[Told], kinds: Mapping[_Sort, Sequence[Told]]) -> bool:
         """Whether what has another name is what they know, and not a new thing that is only nearest to it."""
-        return _its_own(change, told, kinds) and self._as_near(change)
+        return _its_own(change, told, kinds) and self._as_near(change) and not self._apart(change, told)
 
     def _as_near(self, change: Renaming) -> bool:
         kind = [one for one in self.entries if self.kind_of[one.id] == (change.said, change.old)]
@@ -174,6 +178,25 @@ class _Elders:
         near = [self.nearest(one, [other for other in self.entries if other.id != one.id]) for one in kind[-AS_MANY:]]
         new = [self.nearest(one.entry, self.entries)[0].score for one in change.told]
         return median(new) >= AS_NEAR * median(ranked[0].score for ranked in near)
+
+    def _apart(self, change: Renaming, told: Sequence[Told]) -> bool:
+        """Whether lessons with the new name lie by themselves: nearest to one another more often than a kind's own are.
+
+        The two-sample test of nearest neighbours (Schilling 1986), with the binomial distribution for its statistic.
+        A renamed thing is spoken of as before; its twin, of which nobody spoke before, in words of its own.
+        """
+        old = [one for one in self.entries if self.kind_of[one.id] == (change.said, change.old)]
+        new = [one.entry for one in told if one.at >= change.since and one.entry.text == change.new]
+        ids = {one.id for one in new}
+        pairs = [self.nearest(one, [*old, *(other for other in new if other.id != one.id)])[:1] for one in new]
+        own = sum(ranked[0].id in ids for ranked in pairs if ranked)
+        chance = (len(new) - 1) / max(1, len(new) + len(old) - 1)
+        return _at_least(own, len(new), chance) < APART
+
+
+def _at_least(found: int, of: int, chance: float) -> float:
+    """The probability of so many or more of independent events."""
+    return sum(comb(of, n) * chance**n * (1 - chance) ** (of - n) for n in range(found, of + 1))
 
 
 # ── what is said of a kind ──────────────────────────────────────────────────────────────────

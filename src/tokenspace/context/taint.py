@@ -32,7 +32,8 @@ def heard(episode: Episode) -> Origin:
     """The least authority of anything that the agent had before it when it answered: learned texts, tools' results."""
     messages = (*episode.request.messages, *episode.run.messages)
     calls = (*episode.run.tool_calls, *(call for message in messages for call in message.tool_calls))
-    told = any(call.result is not None for call in calls) or any(message.role == "tool" for message in messages)
+    answers = any(message.role == "tool" or message.tool_call_id for message in messages)
+    told = answers or any(call.result is not None for call in calls)
     return min(episode.taint, Origin.TOOL) if told else episode.taint
 
 
@@ -40,20 +41,26 @@ def authority(feedback: Feedback, episode: Episode | None, *, by: str = "") -> O
     """With whose authority a piece of feedback speaks, when a proposer makes a text of the context of it.
 
     What a person writes is theirs. What an agent writes, and an answer that a person only approves or mends, is the
-    agent's text: where the agent had read anything below its own authority, it may be that which speaks. An answer
-    out of the choices that the request itself allows can hold nothing else. Proposers that are `CAREFUL` keep such
-    answers from their models; what they make is the person's word, or their own.
+    agent's text: where the agent had read anything below its own authority, it may be that which speaks. An answer that
+    is one of the choices of the request itself can hold nothing else. Proposers that are `CAREFUL` keep such answers
+    from their models; what they make is the person's word, or their own.
     """
     if episode is None:
         return feedback.source
     if feedback.source <= Origin.AGENT:
         return min(feedback.source, heard(episode))
-    quotes = (
-        feedback.signal in _APPROVING
-        and episode.request.choices is None
-        and by.split("@", maxsplit=1)[0] not in CAREFUL
-    )
+    quotes = by.split("@", maxsplit=1)[0] not in CAREFUL and quoted(feedback, episode)
     return min(feedback.source, heard(episode)) if quotes and heard(episode) < Origin.AGENT else feedback.source
+
+
+def quoted(feedback: Feedback, episode: Episode) -> bool:
+    """Whether the text that a piece of feedback speaks for is the agent's own: approved, scored or mended.
+
+    One of the request's choices is not, whoever says it. That choices were asked for is not enough: a model may answer
+    something else.
+    """
+    text = feedback.value if feedback.signal is Signal.EDIT else episode.output
+    return feedback.signal in _APPROVING and str(text).strip() not in (episode.request.choices or ())
 
 
 # ── while an agent runs ─────────────────────────────────────────────────────────────────────

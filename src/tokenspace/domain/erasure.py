@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import Literal
+from typing import Final, Literal
 
 from tokenspace.domain.entries import Heads
 from tokenspace.domain.identity import Scope
@@ -26,20 +26,40 @@ class Subject:
     """What is to be forgotten: a user's whole scope, or records of a scope by their ids.
 
     `roots` are the ids that the closure begins with, by kind: episode, feedback, case, attempt, revision, entry,
-    answer, session. For a text they are those of all records that contain it; the text itself is not kept.
+    answer, session, canary (its reason), line (a branch's name). For a text they are those of all records that contain
+    it; the text itself is not kept. `tenant` is whom the one who asks speaks for, "" for the operator.
     """
 
     kind: SubjectKind
     scope: Scope
     roots: Mapping[Scope, Mapping[str, frozenset[str]]] = field(default_factory=lambda: MappingProxyType({}))
+    tenant: str = ""
+
+    def reaches(self, scope: Scope) -> bool:
+        """Whether something may go from a scope: whoever speaks for a tenant erases nothing above it or beside it."""
+        return self.tenant in ("", scope.tenant)
+
+    def said(self, layer: Scope, principal: str) -> bool:
+        """Whether the user who is meant said something in a layer above their own, by the principal that said it.
+
+        Names are the tenant's to give: the same name in the base, or with another tenant, is somebody else. A key of
+        the tenant names the user after itself.
+        """
+        user = self.scope.user
+        own = bool(self.scope.tenant) and layer.tenant == self.scope.tenant and not layer.user
+        return self.kind == "user" and own and user in (principal, principal.partition("/")[2])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """A revision without its texts: what it was made from, the cases of its verdict and the entries that it put."""
+    """A revision without its texts: what it was made from, the cases of its verdict and the entries that it put.
+
+    `seq` counts the revisions of its line, and goes on from those of the line that it was forked from.
+    """
 
     id: str
     branch: str
+    seq: int
     at: datetime
     sources: frozenset[str]
     cases: frozenset[str]
@@ -89,10 +109,11 @@ class Lineage:
 class Cut:
     """What goes in one scope. `whole`: everything, the scope's lines included; then the rest says nothing.
 
-    `gone` are ids by kind: episode, feedback, case, attempt (by key), outcome (by key), answer, session, and reading
-    (by episode). Revisions in `blank` keep their ids and lose their texts, sources and vectors; those in `withdrawn`,
-    and the attempts (by key), are marked as having lost evidence of their verdict. With `tainted`, all remembered
-    replays and injections of the scope go: they may repeat what was shown.
+    `gone` are ids by kind: episode, feedback, case, attempt (by key), outcome (by key), answer, session, reading (by
+    episode), and canary, which loses its reason and stays. Revisions in `blank` keep their ids and lose their texts,
+    sources and vectors; those in `withdrawn`, and the attempts (by key), are marked as having lost evidence of their
+    verdict, and lose its reason. With `tainted`, all remembered replays and injections of the scope go: they may repeat
+    what was shown.
     """
 
     scope: Scope
@@ -136,7 +157,8 @@ class Rebuilt:
 class Pending:
     """An erasure that was begun and not ended.
 
-    `erased` says that only the files are still to be scrubbed; `rows` are those that went, by table.
+    `erased` says that only the files are still to be scrubbed; `rows` are those that went, by table, and `ids` those of
+    them that had one. `key` is the id of the key that the user's bodies were sealed with when it was begun.
     """
 
     id: str
@@ -144,6 +166,20 @@ class Pending:
     exact: bool
     erased: bool
     rows: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    ids: Mapping[str, frozenset[str]] = field(default_factory=_nothing)
+    key: str = ""
+
+
+def reason_left(reason: str, *, basis: str) -> str:
+    """What is left of a verdict's reason when evidence of it is gone, which it may quote.
+
+    Who decided stays, and so does that an edit was rolled back: it must not come back by itself.
+    """
+    said = reason.partition(": ")[0]
+    return said if basis == "human" or said.startswith(_STAYS) else ""
+
+
+_STAYS: Final = "rolled back"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +188,8 @@ class Erasure:
 
     `again` are the ids of attempts made since, from what evidence remains; `unshared` those of shared lessons that were
     taken back because too few stand for them now (attempts, or canaries). `unreached` says in words what nobody here
-    can erase, `remarks` what was kept and why. `id` names it in the store's journal. `receipt` is the signed receipt as
+    can erase, `remarks` what was kept and why. `beyond` are the entries that were made of it in layers that the one who
+    asked may not erase from. `id` names it in the store's journal. `receipt` is the signed receipt as
     JSON (see `tokenspace.receipts`) and `salt` what opens it, which is kept nowhere.
     """
 
@@ -169,6 +206,7 @@ class Erasure:
     unshared: tuple[str, ...] = ()
     scrubbed: str = ""
     unreached: tuple[str, ...] = ()
+    beyond: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     receipt: str = ""
     salt: str = ""

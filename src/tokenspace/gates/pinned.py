@@ -31,7 +31,7 @@ class Pinned:
             if pair.missing or pair.difference is None or pair.difference >= 0:
                 continue
             if await self._confirmed(trial, case, old, new):
-                reason = f"it breaks a pinned case: {case.request.query[:60]!r}"
+                reason = f"it breaks a pinned case: {case.id}"
                 broken = {"fixes": 0, "breaks": 1, "pairs": 1, "cases": (case.id,), "differences": (pair.difference,)}
                 return trial.verdict("reject", "tested", reason, **broken)
         return replace(verdict, usage=trial.budget.usage - trial.spent_before)

@@ -7,7 +7,7 @@ reaches another tenant: a tenant's key has no scope outside it, and ids are look
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
@@ -317,37 +317,29 @@ def end_key(ask: Ask) -> Any:
 def forget(ask: Ask) -> Any:
     """What would go or, with `dry_run` false, what went; without a kind, the ids of erasures that wait to be finished.
 
-    What other tenants lose by it is not told to a tenant.
+    A tenant's key erases nothing above or beside its tenant: `beyond` names the entries in layers above that were made
+    of it, for an operator.
     """
-    from tokenspace.forget import find
+    from tokenspace.forget import find, meant
     from tokenspace.forget import forget as erase
 
     wish, kind = ask.body, ask.body.get("kind")
     if kind is None:
         waiting = [one for one in ask.admin.pending_erasures() if one.subject.scope == ask.scope]
         return {"pending": [one.id for one in waiting]}
-    what = wish.get("text" if kind == "text" else "id", "")
-    subject = find(ask.admin, ask.scope, kind, what)
+    what = meant(ask.admin, ask.scope, kind, wish.get("text" if kind == "text" else "id", ""))
+    subject = replace(find(ask.admin, ask.scope, kind, what), tenant=ask.key.tenant)
     exact, dry, who = wish.get("exact", False), wish.get("dry_run", True), ask.agent.principal
     doing = erase(
         ask.agent.parts, ask.admin, subject, exact=exact, dry_run=dry, who=who, what=what, beside=_places(ask)
     )  # fmt: skip
     done = ask.agent.wait(doing)
-    own = not ask.key.tenant or all(one.tenant in ("", ask.key.tenant) for one in done.scopes)
     if not dry:
         forgotten(
             ask.admin, subject.scope, kind, id=done.id, principal=ask.agent.principal, at=done.at,
-            count=sum(done.rows.values()) if own else 1,
+            count=sum(done.rows.values()),
         )  # fmt: skip
-    names = (
-        "id",
-        "dry_run",
-        "exact",
-        "at",
-        "scrubbed",
-        "unreached",
-        *(("rows", "remarks", "receipt", "salt") if own else ()),
-    )
+    names = ("id", "dry_run", "exact", "at", "scrubbed", "unreached", "beyond", "rows", "remarks", "receipt", "salt")
     return {name: getattr(done, name) for name in names}
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict, deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -22,7 +23,7 @@ from tokenspace.canary import harmed
 from tokenspace.context.render import tail
 from tokenspace.context.taint import taint
 from tokenspace.domain import MAX_NAME_CHARS, Entry, Heads, Message, Origin, Profile, Scope, Session, digest, new_id
-from tokenspace.errors import NotFound
+from tokenspace.errors import Forgotten, NotFound
 from tokenspace.gateway.background import Later
 from tokenspace.gateway.snapshots import Blocks, trim
 from tokenspace.gateway.wire import Anchor, Asked
@@ -173,9 +174,14 @@ class Conversations:
 
     def save_anchor(self, scope: Scope, talk: Talk, place: str) -> None:
         """Keep what is anchored at a place, and that it is of this conversation."""
-        self._later.put(
-            partial(self._store.save_anchor, scope, _key(talk.name, place), _dumped(talk, talk.anchors[place]))
-        )
+        made = talk.anchors[place]
+        self._later.put(partial(self._keep, scope, _key(talk.name, place), _dumped(talk, made), made))
+
+    def _keep(self, scope: Scope, place: str, body: str, made: Anchored) -> None:
+        """Not what was erased since it was shown: this may be the last copy of it."""
+        with suppress(Forgotten), self._store.steady(scope):
+            if self._stands(scope, made):
+                self._store.save_anchor(scope, place, body)
 
     def look_up(self, scope: Scope, name: str, asked: Asked, now: datetime, idle_s: float) -> Talk | None:
         """The conversation in the store, if it is not idle, with what may still be shown of what was anchored in it."""
@@ -210,14 +216,17 @@ class Conversations:
             return True
 
     def _may_show(self, scope: Scope, made: Anchored) -> bool:
+        return self._stands(scope, made) and not (made.shown and self._left(scope, made.heads))
+
+    def _stands(self, scope: Scope, made: Anchored) -> bool:
+        """Whether nothing of what it shows was erased."""
         if not made.shown:
             return True
         try:
-            context = self._store.context(scope, made.heads)
+            known = self._store.context(scope, made.heads).by_id
         except NotFound:
             return False
-        kept = all(id in context.by_id and context.by_id[id].text for id in made.ids)
-        return kept and not harmed(self._store, context)
+        return all(id in known and known[id].text for id in made.ids)
 
 
 def usable(name: str) -> str:

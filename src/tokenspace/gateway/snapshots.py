@@ -202,8 +202,10 @@ class Snapshots:
     def _take(room: _Room) -> None:
         """Swap in what was found, if it is there."""
         if room.looking is not None and room.looking.done():
-            room.snapshot = room.looking.result() or room.snapshot
+            before, room.snapshot = room.snapshot, room.looking.result() or room.snapshot
             room.looking = None
+            if before and room.snapshot and (before.gone, before.left) != (room.snapshot.gone, room.snapshot.left):
+                room.blocks.clear()  # what must not be shown is not kept, either
 
     async def _settled(self, future: Future[T | None]) -> bool:
         done = await settled(future, within_s=self._patience_s if self._patient else 0)

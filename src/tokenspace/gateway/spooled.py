@@ -7,15 +7,16 @@ could not be written to the database either, and may hold anything.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from tokenspace.domain import Scope
 from tokenspace.domain.erasure import Subject
 from tokenspace.errors import UsageError
 from tokenspace.forget import Beside, folded
 from tokenspace.gateway.spool import purge
+from tokenspace.store.texts import strings
 
 
 def spool_eraser(path: Path) -> Beside:
@@ -30,7 +31,7 @@ def spool_eraser(path: Path) -> Beside:
 def lines_about(subject: Subject, what: str = "") -> Callable[[bytes], bool]:
     """Whether a line has to go with a subject; `what` is the text that was asked for.
 
-    A user takes their scope and what they said in the layers above, an episode what was said about it.
+    A user takes their scope and what they said in their tenant's layer, an episode what was said about it.
     """
     ids = frozenset(id for kinds in subject.roots.values() for some in kinds.values() for id in some)
     text = folded(what) if subject.kind == "text" else ""
@@ -41,11 +42,10 @@ def lines_about(subject: Subject, what: str = "") -> Callable[[bytes], bool]:
         except (ValueError, KeyError, TypeError, AttributeError, UsageError):
             return True
         if subject.kind == "user":
-            theirs = scope in subject.scope.layers[:-1] and who == subject.scope.user
-            return scope == subject.scope or theirs
+            return scope == subject.scope or subject.said(scope, who)
         if subject.kind == "text" and subject.scope not in scope.layers:
             return False
-        return not ids.isdisjoint(named) or bool(text and any(text in folded(said) for said in _texts(body)))
+        return not ids.isdisjoint(named) or bool(text and any(text in folded(said) for said in strings(body)))
 
     return about
 
@@ -56,15 +56,3 @@ def _read(line: bytes) -> tuple[Scope, str, set[str], Any]:
     record = body["episode" if kind == "kept" else "feedback"]
     named = {record["id"]} if kind == "kept" else {record["id"], record["episode"], body["target"]}
     return Scope(**record["scope"]), record.get("principal", ""), named, body
-
-
-def _texts(value: Any) -> Iterable[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, item in cast("dict[str, Any]", value).items():
-            yield key
-            yield from _texts(item)
-    elif isinstance(value, list):
-        for item in cast("list[Any]", value):
-            yield from _texts(item)

@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -271,3 +271,17 @@ def write_folder(skill: SkillFolder, parent: Path, *, replace: bool = False) -> 
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text.encode())
     return folder
+
+
+def left_behind(skills: Iterable[SkillFolder], parent: Path) -> list[str]:
+    """What stands below `parent` as a skill, or in the folder of one, and is not of these skills; sorted paths.
+
+    An earlier export is not undone by what was forgotten since: whoever exports again is to be told.
+    """
+    known = {one.name: {SKILL_FILE, *one.files, *one.left_out} for one in skills}
+    found = list[str]()
+    for folder in sorted(path for path in parent.iterdir() if (path / SKILL_FILE).is_file()) if parent.is_dir() else ():
+        inside = [path for path in folder.rglob("*") if path.is_file()] if folder.name in known else []
+        said = {path.relative_to(folder).as_posix() for path in inside} - known.get(folder.name, set())
+        found += [f"{folder.name}/{path}" for path in sorted(said)] if folder.name in known else [folder.name]
+    return found

@@ -42,7 +42,7 @@ _COMMON: Final = frozenset(_LITTLE.split())
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """One entry of one user's own layer, with the authenticated principals who taught it.
+    """One entry of one user's own layer, with the authenticated principals that stand for it (`stands`).
 
     `echo` says that a shared entry with the same answer was shown in an episode that it came from.
     """
@@ -69,6 +69,18 @@ class Shared:
     def key(self) -> str:
         """Names what it says, whoever says it."""
         return digest([self.entry.kind, self.entry.key, self.entry.trigger, self.entry.text])
+
+
+def stands(principal: str, scope: Scope, layer: Scope) -> str:
+    """Who stands in a layer for what a principal taught in a user's scope below it; alike names count once.
+
+    Whom the host itself has let in is a person anywhere. A key of the gateway, or its open door, names users as it
+    likes, and the tenant's administrator makes keys: such a user is one of those that the tenant vouches for within
+    itself, by whatever key, and above the tenant all of them are the tenant's one word.
+    """
+    if not principal.startswith("key ") and principal.partition("/")[0] != "open":
+        return principal
+    return scope.user if layer.tenant else f"tenant {scope.tenant}"
 
 
 def may_count(lesson: Lesson) -> bool:

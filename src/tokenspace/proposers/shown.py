@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Any, Final, TypeVar
 
 from tokenspace.context import cluster_of, loss_of, validate
-from tokenspace.context.taint import heard
+from tokenspace.context.taint import heard, quoted
 from tokenspace.domain import (
     Attempt,
     Drop,
@@ -92,7 +92,9 @@ class Trace:
     def told(self, chars: int) -> dict[str, Any]:
         """It as data, each text cut after so many characters."""
         answer = HIDDEN if self.echoes else cut(self.episode.output or f"(none: {self.episode.run.error})", chars)
-        right = [cut(str(one.value), chars) for one in self.feedback if one.signal in _SAYS_OUTPUT and _measured(one)]
+        named = [one for one in self.feedback if one.signal in _SAYS_OUTPUT and _measured(one)]
+        mended = [self.echoes and quoted(one, self.episode) for one in named]  # I9: what is left of it still speaks
+        right = [HIDDEN if own else cut(str(one.value), chars) for one, own in zip(named, mended, strict=True)]
         words = [str(item.value) for item in self.feedback if item.signal in _SAYS_WORDS]
         words += [item.comment for item in self.feedback if item.comment.strip()]
         found: dict[str, Any] = {"request": cut(self.episode.request.query, chars), "answer": answer}

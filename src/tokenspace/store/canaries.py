@@ -36,7 +36,7 @@ def _canaries(*, ended: bool) -> Select[*tuple[Any, ...]]:
         select(branch.c.tenant, branch.c.user, _c.id, _c.at, _c.revision, _c.promoted, _c.body)
         .join_from(branch, canary_table, _c.branch == branch.c.id)
         .where(VISIBLE)
-        .order_by(_c.at, _c.id)
+        .order_by(_c.at, _c.id, branch.c.tenant, branch.c.user)
     )
     return found if ended else found.where(LIVE)
 

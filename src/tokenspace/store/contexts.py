@@ -107,7 +107,7 @@ class Reading:
         self._cache = Cache()
         self._names = Names()
         self._found: OrderedDict[tuple[Scope, str], Place] = OrderedDict()
-        self._erasures: dict[int, int] = {}
+        self._known: dict[Scope, tuple[int, int]] = {}
 
     def heads(self, scope: Scope, *, branch: str = "") -> Heads:
         """What is served in this scope; with a branch name, its head replaces that of the scope's own layer."""
@@ -162,6 +162,7 @@ class Reading:
         if any(heads.ids[len(layers) :]):
             raise NotFound(f"these heads are not of {scope}", hint="use the heads of this scope")
         with self.db.reading(scope) as cursor:
+            self._served(cursor, scope)  # what was erased meanwhile is remembered no longer
             return [
                 EMPTY if uid is None else self._state(cursor.of(layer), self._find(cursor, layer, uid))
                 for layer, uid in zip(layers, heads.ids, strict=False)
@@ -170,19 +171,29 @@ class Reading:
     def _served(self, cursor: Cursor, scope: Scope) -> dict[Scope, Place]:
         """The served lines of the scope's layers; those that nobody has written to are missing."""
         rows = cursor.rows(SERVED)
-        self._keep_up({place[0]: count or 0 for count, _, _, *place in rows})
+        counted = {(tenant, user): (place[0], count or 0) for count, tenant, user, *place in rows}
+        self._keep_up({layer: counted.get((layer.tenant, layer.user), (0, 0)) for layer in scope.layers})
         by_name = {(tenant, user): Place(*place) for _, tenant, user, *place in rows}
         places = {layer: by_name[names] for layer in scope.layers if (names := (layer.tenant, layer.user)) in by_name}
         for layer, place in places.items():
             self._remember(layer, place)
         return places
 
-    def _keep_up(self, erasures: Mapping[int, int]) -> None:
-        """Where text was erased from a line, by whatever process, nothing that was read before is remembered."""
-        if any(self._erasures.get(line, 0) != count for line, count in erasures.items()):
+    def _keep_up(self, found: Mapping[Scope, tuple[int, int]]) -> None:
+        """Where text was erased from a layer, by whatever process, nothing that was read before is remembered.
+
+        `found` are the line of each layer, 0 for none, and how often text was erased from it. A line that is gone was
+        erased as a whole, and one begun since has another number.
+        """
+        known = self._known
+        if any(known.get(layer, (now[0], 0)) != now for layer, now in found.items()):
             self._cache, self._names, self._found = Cache(), Names(), OrderedDict()
             codec.forget()
-            self._erasures = {**self._erasures, **erasures}
+        for layer, now in found.items():
+            if now[0]:
+                known[layer] = now
+            else:
+                known.pop(layer, None)
 
     def _named(self, cursor: Cursor, scope: Scope, name: str) -> Place:
         """A named branch of the scope's own layer. Raises `NotFound`."""
@@ -219,14 +230,14 @@ class Reading:
         """A layer at a revision: the rows of its line over those of the line that it forked from."""
         if place.seq == 0:
             return EMPTY
-        key = (place.branch, place.seq)
-        state = self._cache.get(key)
+        key, cache = (place.branch, place.seq), self._cache
+        state = cache.get(key)
         if state is None:
             below = EMPTY
             if place.parent is not None:
                 below = self._state(cursor, Place(place.parent, place.fork, None, None, None, 0, ""))
             state = read_state(place.branch, below, cursor.rows(LAYER, line=place.branch, seq=place.seq))
-            self._cache.put(key, state)
+            cache.put(key, state)  # not one that was begun since: an erasure may have come after the rows were read
         return state
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Table, delete, func, select
 from tokenspace.domain import Scope
 from tokenspace.errors import CorruptLedger, UsageError
 from tokenspace.store.bodies import SEALED
-from tokenspace.store.schema import branch, keyring, metadata
+from tokenspace.store.schema import branch, erasure, keyring, metadata
 from tokenspace.store.sealing import Body, Erased, as_text
 from tokenspace.store.sql import SqlStore
 from tokenspace.store.verify import verify
@@ -30,8 +30,9 @@ def move(source: SqlStore, target: SqlStore, *, progress: Progress = _nothing) -
 
     All or nothing: it is one transaction of the target, which is verified before it is committed, and one consistent
     state of the source, which is left as it is. What is sealed is sealed anew, with the target's keys if it has any.
-    `progress(table, rows done, rows of that table)` is called after each batch. Raises `UsageError` if the target holds
-    anything, `CorruptLedger` if the copy does not verify, `NotFound` if a key of the source is missing.
+    Which keys were destroyed, and what receipts are signed with, goes along. `progress(table, rows done, rows of that
+    table)` is called after each batch. Raises `UsageError` if the target holds anything or an erasure is not finished,
+    `CorruptLedger` if the copy does not verify, `NotFound` if a key of the source is missing.
     """
     for scope in source.admin.scopes():
         target.db.seals.ready(scope, making=True)
@@ -125,6 +126,12 @@ class _Resealed(_Bodies):
     def begin(self, old: Connection, new: Connection) -> None:
         lines = old.execute(select(branch.c.id, branch.c.agent, branch.c.tenant, branch.c.user))
         self._scopes = {id: Scope(agent=agent, tenant=tenant, user=user) for id, agent, tenant, user in lines}
+        if old.execute(select(func.count()).where(erasure.c.finished.is_(None))).scalar():
+            raise UsageError(  # it names keys that the copy does not have
+                "an erasure is not finished, and what is to go would be copied",
+                hint="finish it first: tokenspace forget --resume",
+            )
+        self._to.inherit(self._from)
 
     def tables(self) -> list[Table]:
         return [table for table in metadata.sorted_tables if table is not keyring]  # the target has its own

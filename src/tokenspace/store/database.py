@@ -19,7 +19,7 @@ from sqlalchemy import ClauseElement, Connection, Engine, event
 
 from tokenspace.domain import Scope
 from tokenspace.errors import StoreUnavailable, TokenspaceError, UsageError
-from tokenspace.store import sealing
+from tokenspace.store import sealing, steady
 from tokenspace.store.scoped import EVERYWHERE, Reach, check, names_of
 
 Row = tuple[Any, ...]
@@ -202,21 +202,30 @@ class Database:
 
     @contextmanager
     def writing(self, reach: Reach) -> Generator[Cursor]:
-        """One short transaction: committed at the end of the block, rolled back if anything is raised in it."""
+        """One short transaction: committed at the end of the block, rolled back if anything is raised in it.
+
+        Raises `Forgotten` for a task whose ground is not steady any more (see `steady`).
+        """
         names_of(reach)  # a scope, or an operator's word, before anything else
         outer: Cursor | None = getattr(self._mine, "cursor", None)
         if outer is None:
             with self._transaction(reach) as cursor:
+                self._steady(cursor, reach)
                 yield cursor
             return
         before: Reach | None = self._mine.reach
         self._enter(outer.raw, reach)
         try:
-            yield Cursor(outer.raw, self, reach)
+            cursor = Cursor(outer.raw, self, reach)
+            self._steady(cursor, reach)
+            yield cursor
         except TokenspaceError:
             self._enter(outer.raw, before)
             raise
         self._enter(outer.raw, before)
+
+    def _steady(self, cursor: Cursor, reach: Reach) -> None:
+        steady.check(self, reach, lambda: steady.mark_of(cursor))
 
     def _enter(self, raw: Any, reach: Reach | None) -> None:
         """Within this thread's open transaction, change whose it is."""

@@ -17,9 +17,9 @@ from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, func
 from sqlalchemy import case as when
 
 from tokenspace.domain import Scope, digest, new_id
-from tokenspace.domain.erasure import ERASED, Cut, Lineage, Pending, Rebuilt, Subject
-from tokenspace.store import codec
-from tokenspace.store.codec import BASES, Effect, pack_id, pack_time, split_ids, unpack_id
+from tokenspace.domain.erasure import ERASED, Cut, Lineage, Pending, Rebuilt, Subject, reason_left
+from tokenspace.store import codec, steady
+from tokenspace.store.codec import BASES, Effect, pack_id, pack_time, split_ids, unpack_id, unpack_time
 from tokenspace.store.database import Database
 from tokenspace.store.lineage import Contains, lines_of, read_lineage, served_line
 from tokenspace.store.rebuild import count_erasure, rebuild
@@ -47,9 +47,7 @@ from tokenspace.store.schema import (
     vector,
 )
 from tokenspace.store.sealing import Seals
-from tokenspace.store.verify import MARK_ERASED
-
-MARK_WITHDRAWN = 2
+from tokenspace.store.verify import MARK_ERASED, MARK_WITHDRAWN
 
 _ROWS: Final = {
     "episode": (episode, "id"), "feedback": (feedback, "id"), "case": (case, "id"), "attempt": (attempt, "key"),
@@ -77,11 +75,19 @@ class SqlEraser:
             return read_lineage(connection, self._db.seals, scope, contains)
 
     def erase(
-        self, cuts: Sequence[Cut], *, rebuilt: Sequence[Rebuilt] = (), journal: str = "", dry_run: bool = False
+        self,
+        cuts: Sequence[Cut],
+        *,
+        rebuilt: Sequence[Rebuilt] = (),
+        journal: str = "",
+        ids: Mapping[str, Iterable[str]] | None = None,
+        seen: Mapping[Scope, Lineage] | None = None,
+        dry_run: bool = False,
     ) -> Mapping[str, int]:
         """Erase in one transaction, and note in the journal that it was done; returns the rows changed, by table.
 
         With `dry_run` everything is done and taken back. What somebody else has finished meanwhile is not done again.
+        Raises `StaleHead`, having done nothing, where something that `seen` does not tell of hangs on what would go.
         """
         counts: Counter[str] = Counter()
         try:
@@ -89,6 +95,9 @@ class SqlEraser:
                 done = None if dry_run or not journal else _done_before(connection, pack_id(journal))
                 if done is not None:
                     return done
+                for cut in cuts:  # first: whoever writes there now is waited for, and refused afterwards
+                    count_erasure(connection, lines_of(connection, cut.scope))
+                steady.overtaken(cuts, rebuilt, seen or {}, lambda scope: self._now(connection, scope, seen or {}))
                 for cut in cuts:
                     _Scissors(connection, self._db.seals, cut.scope, counts).cut(cut)
                 for one in rebuilt:
@@ -97,11 +106,25 @@ class SqlEraser:
                 if dry_run:
                     raise _DryRun  # noqa: TRY301 - it is what rolls back
                 if journal:
-                    _note_done(connection, pack_id(journal), counts)
+                    _note_done(connection, pack_id(journal), counts, ids)
         except _DryRun:
             pass
         codec.forget()
         return dict(counts)
+
+    def _now(self, connection: Connection, scope: Scope, seen: Mapping[Scope, Lineage]) -> Lineage:
+        """A scope's lineage as it stands, read anew only where rows have come to it."""
+        lines, known = lines_of(connection, scope), seen[scope]
+        line = served_line(lines)
+        made = connection.execute(select(revision.c.uid).where(revision.c.branch.in_([*lines])))
+        said = connection.execute(select(feedback.c.id).where(feedback.c.branch == line))
+        tried = connection.execute(select(attempt.c.key, attempt.c.at).where(attempt.c.branch == line))
+        same = (
+            {unpack_id(id) for (id,) in made} <= {one.id for one in known.written}
+            and {unpack_id(id) for (id,) in said} <= known.feedback.keys()
+            and {(unpack_id(key), unpack_time(at)) for key, at in tried} <= {(one.key, one.at) for one in known.tried}
+        )
+        return known if same else read_lineage(connection, self._db.seals, scope)
 
     # ── the journal ─────────────────────────────────────────────────────────────────────────
 
@@ -114,7 +137,8 @@ class SqlEraser:
         ]
         scope = subject.scope
         told = {"kind": subject.kind, "scope": [scope.agent, scope.tenant, scope.user], "roots": roots, "exact": exact}
-        told["erased"] = False
+        told |= {"erased": False, "tenant": subject.tenant}
+        told["key"] = self._db.seals.key_id(scope) if subject.kind == "user" else ""
         row = {"id": pack_id(id), "at": pack_time(at), "finished": None, "plan": json.dumps(told), "receipt": ""}
         with self._db.administering() as connection:
             connection.execute(insert(erasure), row)
@@ -134,9 +158,9 @@ class SqlEraser:
             connection.execute(row.values(finished=pack_time(at), plan="", receipt=receipt))
         self._db.hooks.scrub(self._db, tables=[erasure.name])  # the plan named the scope
 
-    def destroy_key(self, scope: Scope) -> str | None:
+    def destroy_key(self, scope: Scope, *, only: str = "") -> str | None:
         """Destroy the key that a user's bodies are sealed with, which covers backups; its id, None for none."""
-        return self._db.seals.destroy(scope)
+        return self._db.seals.destroy(scope, only=only)
 
     def erased(self) -> list[tuple[str, str]]:
         """The revisions whose texts were erased, oldest first: whose they are, and their ids."""
@@ -161,9 +185,12 @@ def _pending(id: bytes, plan: str) -> Pending:
         for agent, tenant, user, kinds in body["roots"]
     }
     agent, tenant, user = body["scope"]
-    subject = Subject(kind=body["kind"], scope=Scope(agent=agent, tenant=tenant, user=user), roots=roots)
-    rows = body.get("rows", {})
-    return Pending(id=unpack_id(id), subject=subject, exact=body["exact"], erased=body["erased"], rows=rows)
+    scope = Scope(agent=agent, tenant=tenant, user=user)
+    return Pending(
+        id=unpack_id(id), exact=body["exact"], erased=body["erased"], rows=body.get("rows", {}), key=body["key"],
+        subject=Subject(kind=body["kind"], scope=scope, roots=roots, tenant=body["tenant"]),
+        ids={table: frozenset(ids) for table, ids in body.get("ids", {}).items()},
+    )  # fmt: skip
 
 
 def _done_before(connection: Connection, id: bytes) -> dict[str, int] | None:
@@ -176,17 +203,25 @@ def _done_before(connection: Connection, id: bytes) -> dict[str, int] | None:
     return dict(told.get("rows", {})) if told["erased"] else None
 
 
-def _note_done(connection: Connection, id: bytes, rows: Mapping[str, int]) -> None:
+def _note_done(
+    connection: Connection, id: bytes, rows: Mapping[str, int], ids: Mapping[str, Iterable[str]] | None
+) -> None:
     """In the transaction that erases: from here on only the files are to be scrubbed."""
     plan = connection.execute(select(erasure.c.plan).where(erasure.c.id == id)).scalar_one()
-    done = json.dumps({**json.loads(plan), "erased": True, "rows": dict(rows)})
+    gone = {table: sorted(some) for table, some in (ids or {}).items()}
+    done = json.dumps({**json.loads(plan), "erased": True, "rows": dict(rows), "ids": gone})
     connection.execute(update(erasure).where(erasure.c.id == id).values(plan=done))
 
 
 def _drop_names(connection: Connection) -> None:
-    """Authors that no revision names any more."""
+    """Authors that no revision names any more. The last number stays, under a word that says nothing.
+
+    So no number comes again: who remembers whose it was would take one for another.
+    """
     used = select(revision.c.author).union(select(revision.c.gate)).scalar_subquery()
-    connection.execute(delete(name).where(name.c.id.not_in(used)))
+    last = connection.execute(select(func.max(name.c.id))).scalar()
+    connection.execute(delete(name).where(name.c.id.not_in(used), name.c.id != last))
+    connection.execute(update(name).where(name.c.id.not_in(used)).values(text=new_id()))
 
 
 class _Scissors:
@@ -205,17 +240,17 @@ class _Scissors:
         if cut.whole:
             self._whole()
             return
-        count_erasure(self._connection, self._lines)
         self._gone(cut)
         if cut.blank:
             self._blank([pack_id(id) for id in sorted(cut.blank)])
             self._stop_canaries(cut.blank)
+        for id in sorted(cut.gone.get("canary", ())):
+            self._unsay(id)
         if cut.tainted:
             for table in (outcome, injection):
                 self._delete(table, table.c.branch == self._line)
         if cut.withdrawn:
-            marked = update(revision).where(revision.c.uid == bindparam("what"), revision.c.mark.is_(None))
-            self._many(marked.values(mark=MARK_WITHDRAWN), [{"what": pack_id(id)} for id in sorted(cut.withdrawn)])
+            self._many(_WITHDRAW, self._reasons_left(cut.withdrawn))
         for key in sorted(cut.withdrawn_attempts):
             self._withdraw(key)
 
@@ -302,14 +337,36 @@ class _Scissors:
             self._connection.execute(row.values(live=0, body=json.dumps(body, ensure_ascii=False)))
             self._counts["canary"] += 1
 
+    def _unsay(self, id: str) -> None:
+        """What a canary's reason says goes; the canary goes on, or stays ended."""
+        row = (canary.c.branch == self._line, canary.c.id == pack_id(id))
+        text = self._connection.execute(select(canary.c.body).where(*row)).scalar()
+        if text is not None:
+            body = json.dumps({**json.loads(text), "reason": ERASED}, ensure_ascii=False)
+            self._connection.execute(update(canary).where(*row).values(body=body))
+            self._counts["canary"] += 1
+
+    def _reasons_left(self, withdrawn: Iterable[str]) -> list[dict[str, Any]]:
+        c, wanted = revision.c, {pack_id(id) for id in withdrawn}
+        if not wanted:
+            return []
+        rows: Any = self._connection.execute(select(c.uid, c.reason, c.basis).where(c.branch.in_(self._lines)))
+        return [
+            {"what": uid, "left": reason_left(reason, basis=BASES[int(basis)])}
+            for uid, reason, basis in rows.fetchall()
+            if bytes(uid) in wanted
+        ]
+
     def _withdraw(self, key: str) -> None:
         c = attempt.c
         row = (c.branch == self._line, c.key == pack_id(key))
         text = self._connection.execute(select(c.body).where(*row)).scalar()
         if text is None:
             return
-        body = json.loads(self._seals.unseal(self._scope, attempt.name, pack_id(key), text))
-        body.setdefault("verdict", {})["withdrawn"] = True
+        body: dict[str, Any] = json.loads(self._seals.unseal(self._scope, attempt.name, pack_id(key), text))
+        verdict: dict[str, Any] = body.setdefault("verdict", {})
+        left = reason_left(str(verdict.get("reason", "")), basis=str(verdict.get("basis", _UNSAID)))
+        verdict |= {"withdrawn": True, "reason": left}
         text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
         sealed = self._seals.seal(self._scope, attempt.name, pack_id(key), text)
         self._connection.execute(update(attempt).where(*row).values(body=sealed))
@@ -333,6 +390,13 @@ _BURY: Final = insert(tomb).from_select(
     select(entry.c.branch, entry.c.born, entry.c.id, entry.c.died, literal(int(Effect.ERASED))).where(
         entry.c.branch == bindparam("its_line"), entry.c.born == bindparam("its_seq")
     ),
+)
+_UNSAID: Final = "policy"
+"""The basis of a verdict that names none: codec leaves defaults out."""
+_WITHDRAW: Final = (
+    update(revision)
+    .where(revision.c.uid == bindparam("what"), revision.c.mark.is_(None))
+    .values(mark=MARK_WITHDRAWN, reason=bindparam("left"))
 )
 _UNCITE: Final = delete(provenance).where(
     provenance.c.branch == bindparam("its_line"), provenance.c.source == bindparam("what"),

@@ -25,6 +25,12 @@ NONCE_BYTES: Final = 12
 _VERSION, _PLAIN, _WRAPPED = 1, 0, 1
 _HEAD: Final = 2 + ID_BYTES
 _GONE: Final = "gone"
+SIGNING: Final = "signing"
+"""The name of the key that receipts of erasure are signed with."""
+_DAMAGED: Final = (
+    f"put this one file back from a copy of the folder, and leave {_GONE} as it is: a key that is noted there stays "
+    "destroyed. Without a copy remove it: a new key is made, and what this one opened stays closed"
+)
 
 Mark = tuple[int, int]
 """What changes when a file does: its inode and the time of its last change, in nanoseconds."""
@@ -163,30 +169,43 @@ class KeyFolder:
             return None
         except OSError as error:
             _fail(self.path / name, error)
-        if not any(raw):
-            return None  # it is being destroyed
+        if _half_gone(raw):
+            return None
         id = raw[2:_HEAD]
         if len(raw) < _HEAD + KEY_BYTES or raw[0] != _VERSION or raw[1] not in {_PLAIN, _WRAPPED}:
-            raise StoreUnavailable(f"{self.path / name} is no key", hint="restore it from a copy of the folder")
+            raise StoreUnavailable(f"{self.path / name} is no key", hint=_DAMAGED)
         if self.is_gone(id):
             return None
         return Key(id=id, secret=raw[_HEAD:] if raw[1] == _PLAIN else self._unwrapped(raw, _context(name, id)))
 
-    def make(self, name: str) -> Key:
-        """The key of this name, a new one where there is none; all who ask at once get the same."""
+    def make(self, name: str, *, secret: bytes = b"") -> Key:
+        """The key of this name, a new one (or of this secret) where there is none; all who ask at once get the same."""
         self.prepare()
         with self._locked():
             found = self.find(name)
             if found is not None:
                 return found
             self._remove(name)  # what a crash has left of one that was being destroyed
-            id, secret = os.urandom(ID_BYTES), os.urandom(KEY_BYTES)
+            id, secret = os.urandom(ID_BYTES), secret or os.urandom(KEY_BYTES)
             kept = secret if self._wrapper is None else self._wrapper.wrap(secret, _context(name, id))
             create(self.path / name, bytes((_VERSION, _PLAIN if self._wrapper is None else _WRAPPED)) + id + kept)
             return Key(id=id, secret=secret)
 
-    def destroy(self, name: str) -> bytes | None:
-        """Overwrite and remove a key for ever; returns its id, None where there was none. Needs no master key."""
+    def id_of(self, name: str) -> bytes | None:
+        """The id of the key of this name, None where there is none. Needs no master key."""
+        try:
+            raw = (self.path / name).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            _fail(self.path / name, error)
+        return None if _half_gone(raw) else raw[2:_HEAD]
+
+    def destroy(self, name: str, *, only: bytes | None = None) -> bytes | None:
+        """Overwrite and remove a key for ever; returns its id, None where there was none. Needs no master key.
+
+        With `only`, no key but the one of that id: a later one of the same name stays.
+        """
         if self.mark(name) is None:
             return None
         self.prepare()
@@ -197,7 +216,9 @@ class KeyFolder:
                 return None
             except OSError as error:
                 _fail(self.path / name, error)
-            id = raw[2:_HEAD] if any(raw) else None
+            id = None if _half_gone(raw) else raw[2:_HEAD]
+            if id is not None and only not in (None, id):
+                return None
             if id is not None:
                 create(self.path / _GONE / id.hex(), b"")
             self._remove(name)
@@ -206,6 +227,22 @@ class KeyFolder:
     def is_gone(self, id: bytes) -> bool:
         """Whether the key with this id was destroyed here."""
         return (self.path / _GONE / id.hex()).exists()
+
+    def inherit(self, other: KeyFolder) -> None:
+        """Know what was destroyed in another folder, and sign as it does, unless this one signs already."""
+        gone = sorted(path.name for path in (other.path / _GONE).glob("*")) if other.path != self.path else []
+        signing = other.find(SIGNING) if other.path != self.path else None
+        if gone or signing:
+            self.prepare()
+        try:
+            for id in gone:
+                (self.path / _GONE / id).touch(mode=0o600)
+            if gone:
+                sync_folder(self.path / _GONE)
+        except OSError as error:
+            _fail(self.path / _GONE, error)
+        if signing:
+            self.make(SIGNING, secret=signing.secret)
 
     def names(self) -> list[str]:
         """The names of all keys."""
@@ -259,6 +296,11 @@ class KeyFolder:
             return
         except OSError as error:
             _fail(path, error)
+
+
+def _half_gone(raw: bytes) -> bool:
+    """Whether a file is one that `KeyFolder._remove` was overwriting when it was killed: its first bytes go first."""
+    return not any(raw[:2])
 
 
 def create(path: Path, content: bytes) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from sqlalchemy import Connection, Table, select
 
@@ -29,6 +29,7 @@ from tokenspace.store.schema import (
     session,
 )
 from tokenspace.store.sealing import Seals
+from tokenspace.store.texts import strings
 
 Contains = Callable[[str], bool]
 Body = dict[str, Any]
@@ -68,6 +69,9 @@ def read_lineage(connection: Connection, seals: Seals, scope: Scope, contains: C
     cases, outcomes = bodies(case, "case"), bodies(outcome, "outcome")
     if contains is not None:
         bodies(injection, "anchor")
+        told: Any = rows(canary, canary.c.id, canary.c.body)
+        hits["canary"] |= {unpack_id(id) for id, body in told if any(map(contains, strings(json.loads(body))))}
+        hits["line"] |= {f"line {id}" for id, name in lines.items() if contains(name)}
     tried = tuple(_tried(rows(attempt, *_TRIED), seals, scope, contains, hits))
     written = tuple(sorted(_written(connection, lines, contains, hits), key=lambda one: (one.at, one.id)))
     readings = defaultdict[str, set[str]](set)
@@ -138,28 +142,16 @@ def _written(
         rows: Any = connection.execute(select(entry.c.born, entry.c.id, *texts).where(entry.c.branch == line))
         for born, id, *said in rows:
             puts[born].add(unpack_id(id))
-            told[born] |= contains is not None and any(contains(one) for one in said if one)
+            told[born] |= contains is not None and any(contains(text) for one in said if one for text in strings(one))
         for seq, uid, at, evidence, read, cases, *words in connection.execute(select(*columns).where(c.branch == line)):
-            if contains is not None and (told[seq] or any(map(contains, words))):
+            if contains is not None and (told[seq] or any(map(contains, strings(words)))):
                 hits["revision"].add(unpack_id(uid))
             yield Written(
                 id=unpack_id(uid),
                 branch=name,
+                seq=seq,
                 at=unpack_time(at),
                 sources=frozenset((*unpack_ids(evidence), *unpack_ids(read))),
                 cases=frozenset(unpack_ids(cases)),
                 puts=frozenset(puts[seq]),
             )
-
-
-def strings(value: Any) -> Iterable[str]:
-    """Every text in a JSON value, keys included."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, item in cast("dict[str, Any]", value).items():
-            yield key
-            yield from strings(item)
-    elif isinstance(value, list):
-        for item in cast("list[Any]", value):
-            yield from strings(item)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from sqlalchemy import bindparam, literal_column, select, update
@@ -10,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert  # SQLite's dialect renders it
 
 from tokenspace.domain import Scope
 from tokenspace.errors import NotFound, UsageError
-from tokenspace.store import border
+from tokenspace.store import border, steady
 from tokenspace.store.contexts import LINE, Place, Reading, at_head, hex_id
 from tokenspace.store.database import Cursor
 from tokenspace.store.schema import branch, head
@@ -67,6 +68,16 @@ class Lines(Reading):
         with self.db.writing(scope) as cursor:
             if not cursor.run(DROP, name=name):
                 raise NotFound(f"{scope} has no branch {name!r}", hint="list the branches")
+
+    @contextmanager
+    def steady(self, scope: Scope) -> Generator[steady.Mark]:
+        """See `protocols.Store`."""
+        with self.db.writing(scope) as cursor:
+            self._open_line(cursor)
+            mark = steady.mark_of(cursor)
+        assert mark is not None, "the line is open"
+        with steady.held(self.db, scope, mark) as since:
+            yield since
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────
 

@@ -8,9 +8,9 @@ Nothing survives the process, and there is no chain to verify. Everything is wri
 from __future__ import annotations
 
 import threading
-from collections import UserDict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections import Counter, UserDict
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -41,7 +41,7 @@ from tokenspace.domain import (
     new_id,
 )  # fmt: skip
 from tokenspace.errors import NotFound, StaleHead, StoreUnavailable, UsageError
-from tokenspace.store import border
+from tokenspace.store import border, steady
 from tokenspace.store.codec import pack_id
 from tokenspace.store.memory_access import MemoryAccess
 from tokenspace.store.memory_erase import MemoryEraser
@@ -120,10 +120,17 @@ class MemoryStore(MemoryAccess, MemoryEraser):
         self.workroom = MemoryWorkroom()
         self._lock = threading.RLock()
         self._closed = False
+        self._erasures: Counter[Scope] = Counter()
 
     def together(self) -> AbstractContextManager[None]:
         """See `protocols.Store`; here every write stands at once."""
         return nullcontext()
+
+    @contextmanager
+    def steady(self, scope: Scope) -> Generator[steady.Mark]:
+        self._room(scope)
+        with steady.held(self, scope, (0, self._erasures[scope])) as since:
+            yield since
 
     # ── contexts and history ────────────────────────────────────────────────────────────────
 
@@ -417,7 +424,9 @@ class MemoryStore(MemoryAccess, MemoryEraser):
     def _room(self, scope: Scope) -> Room:
         """What a scope holds, for writing."""
         self._peek(scope)
-        return self._rooms.setdefault(scope, Room())
+        room = self._rooms.setdefault(scope, Room())
+        steady.check(self, scope, lambda: (0, self._erasures[scope]))  # an erasure counts, and then puts another there
+        return room
 
     def _line(self, scope: Scope, name: str) -> list[Revision]:
         line = self._peek(scope).lines.get(name)

@@ -12,9 +12,10 @@ from dataclasses import fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from tokenspace.domain import Canary, Drop, Edit, Layer, Put, Revision, Scope, new_id
-from tokenspace.domain.erasure import ERASED, Cut, Lineage, Pending, Rebuilt, Subject, Tried, Written
-from tokenspace.store import codec
+from tokenspace.domain import Canary, Drop, Edit, Layer, Put, Revision, Scope, Verdict, new_id
+from tokenspace.domain.erasure import ERASED, Cut, Lineage, Pending, Rebuilt, Subject, Tried, Written, reason_left
+from tokenspace.store import codec, steady
+from tokenspace.store.texts import strings
 
 if TYPE_CHECKING:
     from tokenspace.store.memory import Room
@@ -31,6 +32,7 @@ class MemoryEraser:
 
     _rooms: dict[Scope, Room]
     _lock: Any
+    _erasures: Counter[Scope]
 
     def __init__(self) -> None:
         self._pending: dict[str, Pending] = {}
@@ -58,20 +60,32 @@ class MemoryEraser:
         )
 
     def erase(
-        self, cuts: Sequence[Cut], *, rebuilt: Sequence[Rebuilt] = (), journal: str = "", dry_run: bool = False
+        self,
+        cuts: Sequence[Cut],
+        *,
+        rebuilt: Sequence[Rebuilt] = (),
+        journal: str = "",
+        ids: Mapping[str, Iterable[str]] | None = None,
+        seen: Mapping[Scope, Lineage] | None = None,
+        dry_run: bool = False,
     ) -> Mapping[str, int]:
         counts: Counter[str] = Counter()
         with self._lock:
+            steady.overtaken(cuts, rebuilt, seen or {}, self.lineage)
             rooms = {scope: _copy(room) for scope, room in self._rooms.items()}
             for cut in cuts:
                 _cut(rooms, cut, counts)
             for one in rebuilt:
                 _rebuild(rooms[one.scope], one, counts)
             if not dry_run:
+                self._erasures.update(one.scope for one in (*cuts, *rebuilt))
                 self._rooms.clear()
                 self._rooms.update(rooms)
                 if journal:
-                    self._pending[journal] = replace(self._pending[journal], erased=True)
+                    self._pending[journal] = replace(
+                        self._pending[journal], erased=True, rows=dict(counts),
+                        ids={table: frozenset(some) for table, some in (ids or {}).items()},
+                    )  # fmt: skip
         return {table: count for table, count in counts.items() if count}
 
     def begin_erasure(self, subject: Subject, *, exact: bool, at: datetime) -> str:
@@ -87,8 +101,8 @@ class MemoryEraser:
         del at, receipt
         self._pending.pop(id, None)
 
-    def destroy_key(self, scope: Scope) -> str | None:
-        del scope
+    def destroy_key(self, scope: Scope, *, only: str = "") -> str | None:
+        del scope, only
         return None
 
     def erased(self) -> list[tuple[str, str]]:
@@ -116,7 +130,8 @@ def _copy(room: Room) -> Room:
 
 def _written(made: Revision) -> Written:
     return Written(
-        id=made.id, branch=made.branch, at=made.at, sources=frozenset((*made.edit.evidence, *made.edit.read)),
+        id=made.id, branch=made.branch, seq=made.seq, at=made.at,
+        sources=frozenset((*made.edit.evidence, *made.edit.read)),
         cases=frozenset(made.verdict.cases),
         puts=frozenset(op.entry.id for op in made.edit.ops if isinstance(op, Put)),
     )  # fmt: skip
@@ -133,7 +148,7 @@ def _tried(one: Any) -> Tried:
 
 def _hits(room: Room, contains: Callable[[str], bool]) -> dict[str, frozenset[str]]:
     def said(value: Any) -> bool:
-        return any(map(contains, _strings(json.loads(codec.dumps(value)))))
+        return any(map(contains, strings(json.loads(codec.dumps(value)))))
 
     found = {
         kind: frozenset(one.id for one in getattr(room, name).values() if said(one))
@@ -145,25 +160,15 @@ def _hits(room: Room, contains: Callable[[str], bool]) -> dict[str, frozenset[st
         )
     }
     found["outcome"] = frozenset(one.key for one in room.outcomes.values() if said(one))
-    found["anchor"] = frozenset(chain for chain, (_, body) in room.anchors.items() if contains(body))
+    found["anchor"] = frozenset(chain for chain, (_, body) in room.anchors.items() if any(map(contains, strings(body))))
+    found["canary"] = frozenset(one.id for one in room.canaries.values() if said(one))
+    found["line"] = frozenset(f"line {number}" for number, name in enumerate(room.lines) if contains(name))
     found["revision"] = frozenset(
         one.id for one in room.made.values()
-        if contains(one.edit.rationale) or contains(one.verdict.reason)
+        if any(map(contains, strings([one.edit.rationale, one.verdict.reason])))
         or any(said(op) for op in one.edit.ops if isinstance(op, Put))
     )  # fmt: skip
     return {kind: ids for kind, ids in found.items() if ids}
-
-
-def _strings(value: Any) -> Iterable[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():  # pyright: ignore[reportUnknownVariableType]  # JSON
-            yield str(key)  # pyright: ignore[reportUnknownArgumentType]  # JSON
-            yield from _strings(item)
-    elif isinstance(value, list):
-        for item in value:  # pyright: ignore[reportUnknownVariableType]  # JSON
-            yield from _strings(item)
 
 
 # ── cutting ─────────────────────────────────────────────────────────────────────────────────
@@ -194,12 +199,24 @@ def _cut(rooms: dict[Scope, Room], cut: Cut, counts: Counter[str]) -> None:
         counts["outcome"] += len(room.outcomes)
         counts["injection"] += len(room.anchors)
         room.outcomes, room.anchors = {}, {}
+    _mark(room, cut, counts)
+
+
+def _mark(room: Room, cut: Cut, counts: Counter[str]) -> None:
+    """What stays loses the words that may quote what goes."""
     for id in cut.withdrawn - cut.blank:
         made = room.made[id]
-        _put(room, replace(made, verdict=replace(made.verdict, withdrawn=True)))
+        _put(room, replace(made, verdict=_withdrawn(made.verdict)))
     for key in cut.withdrawn_attempts:
         one = room.attempts[key]
-        room.attempts[key] = replace(one, verdict=replace(one.verdict, withdrawn=True))
+        room.attempts[key] = replace(one, verdict=_withdrawn(one.verdict))
+    for id in cut.gone.get("canary", ()):
+        room.canaries[id] = replace(room.canaries[id], reason=ERASED)
+        counts["canary"] += 1
+
+
+def _withdrawn(verdict: Verdict) -> Verdict:
+    return replace(verdict, withdrawn=True, reason=reason_left(verdict.reason, basis=verdict.basis))
 
 
 def _blank(room: Room, ids: frozenset[str], counts: Counter[str]) -> None:

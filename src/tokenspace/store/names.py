@@ -16,11 +16,13 @@ ADD: Final = insert(name).values(text=bindparam("word")).on_conflict_do_nothing(
 
 
 class Names:
-    """A numbered list of texts that only grows. What was committed is remembered; safe to use from several threads."""
+    """A numbered list of texts. Texts are remembered by their numbers, which never come again (see `erase`).
+
+    Numbers are not: an erasure may have dropped them. Safe to use from several threads.
+    """
 
     def __init__(self) -> None:
         self._texts: dict[int, str] = {}
-        self._numbers: dict[str, int] = {}
 
     def text(self, cursor: Cursor, number: int) -> str:
         """The text of a number."""
@@ -33,14 +35,9 @@ class Names:
 
     def number(self, cursor: Cursor, text: str) -> int:
         """The number of a text, a new one if it has none; within a write."""
-        known = self._numbers.get(text)
-        if known is None:
+        row = cursor.row(NUMBER, word=text)
+        if row is None:
+            cursor.run(ADD, word=text)
             row = cursor.row(NUMBER, word=text)
-            if row is not None:
-                self._numbers[text] = row[0]
-                return row[0]
-            cursor.run(ADD, word=text)  # not remembered: the transaction may yet be rolled back
-            row = cursor.row(NUMBER, word=text)
-            assert row is not None, "the text was added just now, or by somebody who committed"
-            known = row[0]
-        return known
+        assert row is not None, "the text was added just now, or by somebody who committed"
+        return row[0]

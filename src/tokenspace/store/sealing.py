@@ -152,17 +152,36 @@ class Seals:
         if scope.user and not self._off:
             (self._for_writing if making else self._current)(scope)
 
-    def destroy(self, scope: Scope) -> str | None:
+    def destroy(self, scope: Scope, *, only: str = "") -> str | None:
         """Destroy a user's key for ever: no copy of the database can be read without it.
 
-        Returns the key's id (16 hexadecimal digits, which name nobody), None where there was none. Harmless to repeat.
+        With `only`, the key of that id and no later one: whoever comes back has another. Returns the key's id (16
+        hexadecimal digits, which name nobody), None where there is none. Harmless to repeat.
         """
         if self.folder is None or not scope.user:
             return None
-        id = self.folder.destroy(self._name(scope))
+        wanted = bytes.fromhex(only) or None
+        id = self.folder.destroy(self._name(scope), only=wanted)
         with self._lock:
             self._held.pop(scope, None)
+        if id is None and wanted is not None and self.folder.is_gone(wanted):
+            id = wanted  # it was destroyed before
         return None if id is None else id.hex()
+
+    def key_id(self, scope: Scope) -> str:
+        """The id of a user's key; "" for none. Needs no master key."""
+        id = self.folder.id_of(self._name(scope)) if self.folder is not None and scope.user else None
+        return "" if id is None else id.hex()
+
+    def inherit(self, other: Seals) -> None:
+        """Know which keys of another store were destroyed, and sign as it does: for a copy that has keys of its own."""
+        if self.folder is None or other.folder is None or self._off:
+            return
+        try:
+            self.folder.inherit(other.folder)
+        except StoreUnavailable:
+            if self.folder.needed:
+                raise
 
     def has_key(self, scope: Scope) -> bool:
         """Whether a user has a key here."""
@@ -217,8 +236,8 @@ class Seals:
         where = "no key folder is set" if self.folder is None else f"it is not in {self.folder.path}"
         return NotFound(
             f"a {table} of {scope} is sealed with the key {id.hex()}, and {where}",
-            hint="put the key folder back from its copy, or name it with TOKENSPACE_KEYS; "
-            "if it is lost for good, tokenspace forget removes what nobody can read",
+            hint="put the key folder back from its copy, without taking away what is noted in gone, or name it with "
+            "TOKENSPACE_KEYS; if it is lost for good, tokenspace forget removes what nobody can read",
         )
 
 

@@ -1,7 +1,7 @@
 """What a layer held at a revision, as read from its rows, and a small cache of such states.
 
-A state never changes, so it is read once; shared layers are read from the database once in a long while. Erasing
-text (a later capability) must empty this cache.
+A state never changes, so it is read once; shared layers are read from the database once in a long while. Where text
+is erased, this cache is thrown away (see `Reading`).
 """
 
 from __future__ import annotations

@@ -228,13 +228,14 @@ def _by_hand(chance: random.Random, scope: Scope, id: str, said: dict[Scope, lis
 def remaining(history: Sequence[Happening], gone: Iterable[str], user: Scope | None = None) -> list[Happening]:
     """The history in which these episodes and feedback, and all that is of a user, never happened.
 
-    What the user said in the layers above is theirs, too. A moment at which nothing happens stays one.
+    What the user said in their tenant's layer is theirs, too; in the base, their name is somebody else's. A moment at
+    which nothing happens stays one.
     """
     lost = set(gone)
     found: list[Happening] = []
     for one in history:
         theirs = user is not None and (
-            one.scope == user or (one.kind == "say" and one.by == user.user and one.scope in user.layers)
+            one.scope == user or (one.kind == "say" and one.by == user.user and one.scope in user.layers[1:])
         )
         if one.kind in ("act", "say") and (theirs or one.id in lost or lost & {*one.about}):
             lost.add(one.id)

@@ -154,7 +154,7 @@ WRITES: Final[Mapping[str, Call]] = {
 }  # fmt: skip
 """A change by each method that writes, to what somebody else has under the same id."""
 
-NEITHER: Final = frozenset({"together", "close"})
+NEITHER: Final = frozenset({"together", "steady", "close"})
 """Methods that take and give nothing of a scope."""
 
 

@@ -21,7 +21,7 @@ def test_neighbours_that_outvote_an_answer_contradict_it() -> None:
     found = contradiction("loans", near(a=0.9, b=0.8, c=0.5), ANSWERS, outvoted=2.0)
     assert found is not None
     assert found.margin == (0.9 + 0.8) / 0.5
-    assert found.words == "2 of its 3 nearest examples say 'cards', 1 say 'loans'"
+    assert found.words == "2 of its 3 nearest examples agree on another answer, 1 say 'loans'"
 
 
 def test_support_distance_and_agreement_contradict_nothing() -> None:

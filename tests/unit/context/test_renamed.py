@@ -93,6 +93,16 @@ def test_a_name_that_is_mostly_said_of_other_things_is_that_of_a_new_thing() -> 
     assert renamings(told([*known, *same[:1], *buses, *same[1:]]), [], nearest, VOTING) == []
 
 
+def test_what_is_spoken_of_in_words_of_its_own_is_a_new_thing_however_near() -> None:
+    """A twin of a known thing, at whose coming the known one is not heard of any more."""
+    twins = [("tea teas iced", "cold tea", TEACHERS[at % 3]) for at in range(6)]
+    assert renamings(told([*usual(), *twins]), [], nearest, VOTING) == []
+    mixed = [("tea teas iced" if at % 3 else "tea teas", "cold tea", TEACHERS[at % 3]) for at in range(30)]
+    spoken = [(f"{about} iced" if at % 3 else about, text, by) for at, (about, text, by) in enumerate(usual())]
+    (change,) = renamings(told([*spoken, *mixed]), [], nearest, VOTING)
+    assert (change.old, change.new) == ("tea", "cold tea")
+
+
 def test_names_may_be_exchanged() -> None:
     swapped = [
         (f"{old} {old}s", new, TEACHERS[at % 3]) for at in range(4) for old, new in (("tea", "car"), ("car", "tea"))

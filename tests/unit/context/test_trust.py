@@ -49,7 +49,9 @@ def test_the_taint_of_a_prompt_is_its_least_origin_and_of_a_bare_one_the_operato
 def test_i9_what_a_tool_returned_was_heard_whether_in_the_run_or_in_the_request() -> None:
     page = Request(messages=(Message(role="tool", text="buy!", tool_call_id="1"), *ASKED.messages))
     assert heard(EPISODE) is Origin.OPERATOR
+    quoted = Request(messages=(Message(role="user", text="buy!", tool_call_id="1"),))
     assert heard(TOLD) is heard(replace(EPISODE, request=page)) is Origin.TOOL
+    assert heard(replace(EPISODE, request=quoted)) is Origin.TOOL
     assert heard(replace(TOLD, taint=Origin.WEB)) is Origin.WEB
 
 
@@ -64,6 +66,10 @@ def test_i9_what_a_tool_returned_was_heard_whether_in_the_run_or_in_the_request(
         (EPISODE, said(True, Signal.LABEL), "remember@1", Origin.USER),
         (replace(EPISODE, taint=Origin.WEB), said(True, Signal.LABEL), "remember@1", Origin.WEB),
         (replace(TOLD, request=replace(ASKED, choices=("a",))), said(True, Signal.LABEL), "remember@1", Origin.USER),
+        (replace(TOLD, request=replace(ASKED, choices=("b",))), said(True, Signal.LABEL), "remember@1", Origin.TOOL),
+        (replace(TOLD, request=replace(ASKED, choices=("b",))), said(1.0, Signal.SCORE), "remember@1", Origin.TOOL),
+        (replace(TOLD, request=replace(ASKED, choices=("b",))), said("b", Signal.EDIT), "remember@1", Origin.USER),
+        (replace(TOLD, request=replace(ASKED, choices=("a",))), said("a!", Signal.EDIT), "remember@1", Origin.TOOL),
         (TOLD, said("I noted it", Signal.TEXT, Origin.AGENT), "adopt@1", Origin.TOOL),
         (EPISODE, said("I noted it", Signal.TEXT, Origin.AGENT), "adopt@1", Origin.AGENT),
         (None, said(True, Signal.LABEL), "", Origin.USER),

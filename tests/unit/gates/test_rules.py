@@ -134,6 +134,7 @@ def test_a_confirmed_break_of_a_pinned_case_rejects_whatever_else_is_mended(pinn
     about = world.say(world.act("hello there", scope=ALICE, choices=None), "words", Signal.TEXT, by="bob")
     verdict = world.judge(rule("Everything goes to Basalt."), about).verdict
     assert (verdict.decision, "pinned" in verdict.reason) == (decision, pinned)
+    assert case.request.query[:12] not in verdict.reason  # a reason outlives what it is about (I10)
 
 
 def test_model_failures_never_accept() -> None:

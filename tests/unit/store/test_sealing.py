@@ -26,11 +26,12 @@ from tokenspace.domain import (
     Signal,
     Verdict,
 )
+from tokenspace.domain.erasure import Subject
 from tokenspace.errors import CorruptLedger, NotFound, StoreUnavailable, UsageError
 from tokenspace.store import open_store
 from tokenspace.store.bodies import SEALED, count_sealed, seal_older, texts
 from tokenspace.store.copying import backup, move
-from tokenspace.store.keyfiles import KeyFolder, MasterKey
+from tokenspace.store.keyfiles import SIGNING, KeyFolder, MasterKey
 from tokenspace.store.schema import metadata
 from tokenspace.store.sealing import as_text, is_sealed
 from tokenspace.testing.samples import BASE, NOW, TENANT, USER
@@ -348,6 +349,39 @@ def test_a_crash_in_the_middle_of_destroying_leaves_no_usable_key(tmp_path):
     assert folder.make(name).id != key.id
 
 
+@pytest.mark.parametrize("rest", [bytes, os.urandom])
+def test_i14_a_key_that_was_half_overwritten_is_destroyed_and_its_user_gets_a_new_one(rest, tmp_path):
+    store = open_store(url(tmp_path))
+    fill(store)
+    (name,) = keys(tmp_path)
+    path = tmp_path / "keys" / name
+    (tmp_path / "keys" / "gone" / path.read_bytes()[2:10].hex()).touch()
+    path.write_bytes(bytes(2) + rest(path.stat().st_size - 2))  # what either pass of overwriting leaves
+    store.record(an_episode(id="x"))
+    assert [one.id for one in store.episodes(USER)] == ["x"]
+    path.write_bytes(bytes(2) + rest(path.stat().st_size - 2))
+    noted = set((tmp_path / "keys" / "gone").iterdir())
+    assert store.db.seals.destroy(USER) is None  # whose id is not to be read any more
+    assert not path.exists()
+    assert set((tmp_path / "keys" / "gone").iterdir()) == noted
+    store.close()
+
+
+def test_i14_to_put_a_damaged_key_back_from_a_copy_undoes_no_erasure(tmp_path):
+    folder, name = KeyFolder(tmp_path), "k" * 64
+    folder.make(name)
+    copy = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(b"\x07" + copy[1:])
+    with pytest.raises(StoreUnavailable) as told:
+        folder.find(name)
+    assert "leave gone as it is" in told.value.hint
+    (tmp_path / name).write_bytes(copy)
+    assert folder.find(name) is not None
+    folder.destroy(name)
+    (tmp_path / name).write_bytes(copy)
+    assert folder.find(name) is None
+
+
 # ── keys that are missing ───────────────────────────────────────────────────────────────────
 
 
@@ -519,6 +553,38 @@ def test_a_move_seals_with_the_keys_of_the_target(sealed, tmp_path):
     sealed.db.seals.destroy(USER)
     assert read(target) == WHOLE
     assert traces(tmp_path / "new") == []
+    target.close()
+
+
+def test_i14_a_restored_backup_of_somebody_forgotten_stays_unreadable_when_it_is_moved(sealed, tmp_path):
+    fill(sealed)
+    backup(sealed, tmp_path / "before.db")
+    gone = sealed.db.seals.destroy(USER)
+    signing = sealed.db.seals.folder.make(SIGNING)
+    (tmp_path / "new").mkdir()
+    restored = open_store(url(tmp_path, "before.db"), keys=tmp_path / "keys")
+    target = open_store(url(tmp_path / "new"))
+    move(restored, target)
+    assert read(target) == read(restored) == NOTHING  # and no error that a key is missing, which would stop learning
+    folder = target.db.seals.folder
+    assert folder.is_gone(bytes.fromhex(gone))
+    assert folder.find(SIGNING).secret == signing.secret  # receipts that went along are still this store's
+    assert target.admin.verify() == []
+    restored.close()
+    target.close()
+
+
+def test_i14_a_store_with_an_unfinished_erasure_is_not_moved(sealed, tmp_path):
+    fill(sealed)
+    subject = Subject(kind="user", scope=USER)
+    id = sealed.admin.begin_erasure(subject, exact=False, at=NOW)
+    (tmp_path / "new").mkdir()
+    target = open_store(url(tmp_path / "new"))
+    with pytest.raises(UsageError, match="not finished"):
+        move(sealed, target)
+    sealed.admin.end_erasure(id, at=NOW)
+    move(sealed, target)
+    assert read(target) == WHOLE
     target.close()
 
 

@@ -26,6 +26,7 @@ from tokenspace.gateway.dialects.shapes import (
     content_text,
     dump,
     error_text,
+    hosted,
     is_stream,
     is_whole,
     items_of,
@@ -234,6 +235,7 @@ class _Assembly:
     model: str = ""
     text: list[str] = field(default_factory=list[str])
     refusal: list[str] = field(default_factory=list[str])
+    cited: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     calls: list[_Call] = field(default_factory=list[_Call])
     at: dict[int, _Call] = field(default_factory=dict[int, _Call])
     usage: Usage = field(default_factory=lambda: Usage(calls=1))
@@ -260,6 +262,7 @@ class _Assembly:
         # Not cleaned yet: the two halves of a surrogate pair may come in two chunks.
         self.text.append(content if isinstance(content, str) else content_text(content))
         self.refusal.append(string(delta.get("refusal")))
+        self.cited += [mapping(told) for told in sequence(delta.get("annotations"))]
         for place, told in enumerate(sequence(delta.get("tool_calls"))):
             self._fragment(place, mapping(told))
         legacy = mapping(delta.get("function_call"))
@@ -289,7 +292,9 @@ class _Assembly:
         output = clean("".join(self.text)) or "".join(self.refusal)
         return Answer(
             id=self.id,
-            run=Run(output=output, tool_calls=calls, usage=self.usage, model=self.model),
+            run=Run(
+                output=output, messages=hosted(self.cited[:1]), tool_calls=calls, usage=self.usage, model=self.model
+            ),
             complete=not error and (ended or left),
             error=error,
         )

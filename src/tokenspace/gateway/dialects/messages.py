@@ -24,6 +24,7 @@ from tokenspace.gateway.dialects.shapes import (
     content_text,
     dump,
     error_text,
+    hosted,
     is_stream,
     items_of,
     load,
@@ -343,9 +344,10 @@ class _Assembly:
         )
         output = clean("".join(text for block in blocks for text in block.text))
         calls = tuple(block.call for block in called)
+        read = hosted(one.start for one in blocks if string(one.start.get("type")).endswith("_tool_result"))
         return Answer(
             id=self.id,
-            run=Run(output=output, tool_calls=calls, usage=usage, model=self.model),
+            run=Run(output=output, messages=read, tool_calls=calls, usage=usage, model=self.model),
             complete=not self.error and (self.ended or left),
             error=self.error,
         )

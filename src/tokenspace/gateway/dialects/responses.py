@@ -23,6 +23,7 @@ from tokenspace.gateway.dialects.shapes import (
     content_text,
     dump,
     error_text,
+    hosted,
     is_stream,
     items_of,
     load,
@@ -160,6 +161,11 @@ def _is_call(item: Mapping[str, Any]) -> bool:
     return string(item.get("type")).endswith("_call") and bool(string(item.get("call_id")))
 
 
+def _is_hosted(item: Mapping[str, Any]) -> bool:
+    """Whether an item is a call of one of the provider's own tools, which has answered it already."""
+    return string(item.get("type")).endswith("_call") and not _is_call(item)
+
+
 def _call(item: Mapping[str, Any]) -> ToolCall:
     """A call of any kind: functions have `arguments`, custom tools `input`, the built-in ones an object."""
     said = next((item[key] for key in ("arguments", "input", "action", "operation") if item.get(key) is not None), "")
@@ -274,6 +280,7 @@ class _Assembly:
             id=string(self.response.get("id")),
             run=Run(
                 output=clean(text),
+                messages=hosted(item for item in items if _is_hosted(item)),
                 tool_calls=tuple(_call(item) for item in called),
                 usage=_usage(mapping(self.response.get("usage"))),
                 model=string(self.response.get("model")),

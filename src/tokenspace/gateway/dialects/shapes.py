@@ -151,6 +151,14 @@ def tools_of(value: object) -> tuple[Mapping[str, Any], ...]:
     return tuple(mapping(tool) for tool in sequence(value) if tool)
 
 
+def hosted(items: Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
+    """A tool's message for each item of an answer by which a tool of the provider's own was read before it.
+
+    It has no words: what that tool returned is not kept. That the agent has read it bounds its authority (I9).
+    """
+    return tuple(Message(role="tool", text="", tool_call_id=string(item.get("id")) or None) for item in items)
+
+
 def output_tokens(*said: object) -> int:
     """The first usable limit that the client names, or the one for requests that name none."""
     return next((number(value) for value in said if number(value)), UNSAID_OUTPUT_TOKENS)
