@@ -162,6 +162,8 @@ class Upstreams:
         root, own = upstream.url, upstream.headers
         if not root:
             root, own = await self._embedded.address()
+            # Its server closes a connection after a stream without saying so first: the next request would meet that.
+            own = {**own, "Connection": "close"}
         url = root.rstrip("/") + route.rest + ("?" + query.decode("latin-1") if query else "")
         if self._session is None:
             raise UsageError("the upstreams are not open", hint="call open() in the event loop first")
